@@ -1,0 +1,107 @@
+"""Metrics against cases worked out by hand and against slow, literal definitions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from t2s_rt.errors import UsageError
+from t2s_rt.evaluation import ConfusionMatrix, DetectionTally, box_iou, colour_kmeans, mask_iou
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_iou_per_class_equals_its_definition(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 4, (9, 7)).astype(np.uint8)
+    prediction = rng.integers(0, 4, (9, 7)).astype(np.uint8)
+    matrix = ConfusionMatrix(["a", "b", "c", "d"], ignore=[3])
+    matrix.add(truth, prediction)
+    kept = truth != 3
+    for label in range(4):
+        t, p = (truth == label) & kept, (prediction == label) & kept
+        if (t | p).any():
+            assert matrix.iou()[label] == pytest.approx((t & p).sum() / (t | p).sum())
+        else:
+            assert np.isnan(matrix.iou()[label])
+    if kept.any():
+        assert matrix.pixel_accuracy() == pytest.approx((truth == prediction)[kept].mean())
+
+
+def test_absent_classes_stay_out_of_the_mean() -> None:
+    matrix = ConfusionMatrix(["a", "b", "never"])
+    matrix.add(np.array([[0, 1]]), np.array([[0, 0]]))
+    assert matrix.miou() == pytest.approx((0.5 + 0.0) / 2)
+    assert list(matrix.present) == [True, True, False]
+
+
+def test_confusion_matrix_refuses_what_it_cannot_count() -> None:
+    matrix = ConfusionMatrix(["a", "b"])
+    with pytest.raises(UsageError, match="one shape"):
+        matrix.add(np.zeros((2, 2), int), np.zeros((2, 3), int))
+    with pytest.raises(UsageError, match=r"0\.\.1"):
+        matrix.add(np.array([[0]]), np.array([[2]]))
+
+
+def test_mask_iou_of_half_a_mask() -> None:
+    whole = np.ones((4, 4), bool)
+    half = whole.copy()
+    half[:, 2:] = False
+    assert mask_iou(whole, half) == 0.5
+    assert mask_iou(~whole, ~whole) == 1.0
+
+
+def test_box_iou_by_hand() -> None:
+    iou = box_iou(
+        np.array([[0, 0, 2, 2.0]]), np.array([[1, 1, 3, 3.0], [5, 5, 6, 6], [0, 0, 2, 2]])
+    )
+    np.testing.assert_allclose(iou, [[1 / 7, 0, 1]])
+
+
+def test_average_precision_by_hand() -> None:
+    # ranked: right, wrong, right; of three objects two are found
+    tally = DetectionTally()
+    truth = np.array([[0, 0, 10, 10], [20, 20, 30, 30], [40, 40, 50, 50.0]])
+    boxes = np.array([[0, 0, 10, 10], [60, 60, 70, 70], [20, 20, 30, 30.0]])
+    tally.add(boxes, np.array([0.9, 0.8, 0.7]), truth)
+    scores = tally.scores()
+    assert scores.ap == pytest.approx(1 / 3 * 1 + 1 / 3 * 2 / 3)
+    assert scores.recall == pytest.approx(2 / 3)
+
+
+def test_a_second_box_on_one_object_is_wrong() -> None:
+    tally = DetectionTally()
+    box = np.array([[0, 0, 10, 10.0]])
+    tally.add(np.repeat(box, 2, 0), np.array([0.9, 0.95]), box)
+    tally.add(box, np.array([0.1]), box)
+    assert tally.scores().ap == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+
+
+def test_boxes_inside_an_ignored_region_do_not_count() -> None:
+    plain, crowd = DetectionTally(), DetectionTally()
+    truth = np.array([[0, 0, 10, 10.0]])
+    boxes = np.array([[100, 100, 110, 110], [0, 0, 10, 10.0]])
+    plain.add(boxes, np.array([0.9, 0.5]), truth)
+    crowd.add(boxes, np.array([0.9, 0.5]), truth, np.array([[90, 90, 200, 200.0]]))
+    assert plain.scores().ap == pytest.approx(0.5)
+    assert crowd.scores().ap == 1.0
+
+
+def test_false_boxes_of_an_absent_class() -> None:
+    tally = DetectionTally(threshold=0.3)
+    none = np.zeros((0, 4))
+    tally.add(np.array([[0, 0, 1, 1], [2, 2, 3, 3.0]]), np.array([0.5, 0.2]), none)
+    tally.add(none, np.zeros(0), none)
+    scores = tally.scores()
+    assert scores.false_per_absent_image == 0.5
+    assert scores.absent_images == 2
+    assert np.isnan(scores.ap)
+
+
+def test_kmeans_separates_plain_colours_and_not_equal_ones() -> None:
+    truth = np.repeat(np.array([[0, 1]], np.uint8), 32, 0).repeat(16, 1)
+    plain = np.where(truth[..., None] == 0, 30, 220).astype(np.uint8).repeat(3, 2)
+    assert (colour_kmeans(plain, truth) == truth).all()
+    noise = np.random.default_rng(0).integers(0, 255, (32, 32, 3)).astype(np.uint8)
+    assert (colour_kmeans(noise, truth) == truth).mean() < 0.7
