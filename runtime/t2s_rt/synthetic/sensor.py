@@ -1,0 +1,76 @@
+"""The camera: point operations, blur, sharpening, noise and JPEG of one block."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from t2s_rt.synthetic.style import Sensor
+from t2s_rt.synthetic.textures import periodic, sensor_tile
+
+HALO = 12
+"""Pixels around a block that blur and sharpening need."""
+
+
+def response(sensor: Sensor) -> npt.NDArray[np.uint8]:
+    """Lookup table uint8 [1, 256, 3]: haze, gain, offset and gamma."""
+    curve = [round(255.0 * (v / 1023.0) ** sensor.gamma) for v in range(1024)]
+    table = np.zeros((1, 256, 3), np.uint8)
+    keep = 1.0 - sensor.haze
+    for channel in range(3):
+        gain = sensor.gain[channel]
+        veil = sensor.haze_colour[channel] * sensor.haze * gain + sensor.offset
+        for value in range(256):
+            v = value * keep * gain + veil
+            table[0, value, channel] = curve[min(1023, max(0, int(v * (1023.0 / 255.0) + 0.5)))]
+    return table
+
+
+def expose(
+    image: npt.NDArray[np.uint8],
+    sensor: Sensor,
+    table: npt.NDArray[np.uint8],
+    row: int,
+    col: int,
+) -> npt.NDArray[np.uint8]:
+    """Blur, sharpen, apply the response, add noise and compress.
+
+    `image` uint8 [S + 2·HALO, S + 2·HALO, 3]; (row, col) its absolute top-left pixel. Returns the
+    inner [S, S, 3].
+    """
+    blurred = cv2.GaussianBlur(image, (0, 0), sensor.blur)
+    if sensor.sharpen:
+        soft = cv2.GaussianBlur(blurred, (0, 0), 1.0).astype(np.int16)
+        sharp = blurred.astype(np.int16)
+        sharp += ((sharp - soft) * np.int16(sensor.sharpen)) >> 4
+        blurred = np.clip(sharp, 0, 255).astype(np.uint8)
+    inner = cv2.LUT(np.ascontiguousarray(blurred[HALO:-HALO, HALO:-HALO]), table)
+    if sensor.saturation != 256:
+        inner = _saturate(inner, sensor.saturation)
+    size = inner.shape[0]
+    y, x = row + HALO, col + HALO
+    if sensor.white_noise or sensor.correlated_noise:
+        total = np.zeros(inner.shape, np.int16)
+        for strength, correlated in (
+            (sensor.white_noise, False),
+            (sensor.correlated_noise, True),
+        ):
+            if strength:
+                tile = periodic(sensor_tile(correlated), y, x, size, size)
+                total += np.asarray(tile, np.int16) * np.int16(strength)
+        inner = cv2.add(inner, total >> 5, dtype=cv2.CV_8U)
+    if sensor.jpeg:
+        bgr = cv2.cvtColor(inner, cv2.COLOR_RGB2BGR)
+        _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, sensor.jpeg])
+        inner = cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return np.asarray(inner, np.uint8)
+
+
+def _saturate(image: npt.NDArray[np.uint8], saturation: int) -> npt.NDArray[np.uint8]:
+    wide = image.astype(np.int16)
+    luma = ((wide[..., 0] * 19 + wide[..., 1] * 38 + wide[..., 2] * 7) >> 6)[..., None]
+    # in 1/64 so that products stay within 16 bits
+    return np.clip(luma + (((wide - luma) * np.int16(saturation // 4)) >> 6), 0, 255).astype(
+        np.uint8
+    )
