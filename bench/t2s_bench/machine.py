@@ -39,7 +39,9 @@ def describe_machine() -> dict[str, Any]:
     flags = set(_cpuinfo("flags").split())
     return {
         "cpu": _cpuinfo("model name") or platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "cpu_flags": [flag for flag in _TELLING_FLAGS if flag in flags],
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
