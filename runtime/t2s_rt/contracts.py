@@ -19,7 +19,8 @@ L      tokens of one text
 
 Images enter as ``uint8 [B, H, W, 3]`` RGB; cast, scaling and normalisation are inside the graph.
 Every output is float32. Pixel coordinates are continuous with (0, 0) at the outer corner of the
-first pixel, so a pixel's centre lies at +0.5.
+first pixel, so a pixel's centre lies at +0.5; only ``point_coords`` counts pixel indices, whose
+centres are whole numbers, as SAM does.
 """
 
 from __future__ import annotations
@@ -123,7 +124,12 @@ _MASK_DECODER = GraphContract(
     "mask_decoder",
     (
         TensorSpec("image_embedding", "float32", (1, "C", "h", "w"), "of one image"),
-        TensorSpec("point_coords", "float32", ("N", "P", 2), "x y in model-frame pixels"),
+        TensorSpec(
+            "point_coords",
+            "float32",
+            ("N", "P", 2),
+            "x y as pixel indices of the model frame; the graph adds SAM's half pixel",
+        ),
         TensorSpec(
             "point_labels",
             "float32",

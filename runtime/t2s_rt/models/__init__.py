@@ -1,0 +1,23 @@
+"""Models: numpy in, value objects out, each over its sessions."""
+
+from __future__ import annotations
+
+from t2s_rt.models.clip import ClipEncoder, DenseFeatures
+from t2s_rt.models.detector import Detections, Detector
+from t2s_rt.models.frames import FrameMap
+from t2s_rt.models.models import IMAGE_ROLES, Models, choose_graph
+from t2s_rt.models.segmenter import ImageEmbedding, MaskSet, Segmenter
+
+__all__ = [
+    "IMAGE_ROLES",
+    "ClipEncoder",
+    "DenseFeatures",
+    "Detections",
+    "Detector",
+    "FrameMap",
+    "ImageEmbedding",
+    "MaskSet",
+    "Models",
+    "Segmenter",
+    "choose_graph",
+]

@@ -1,0 +1,218 @@
+"""SAM over two sessions: one embedding per tile, then masks for any number of prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from t2s_rt.backends import Session
+from t2s_rt.errors import InternalError
+from t2s_rt.models.frames import FrameMap, check_image
+
+__all__ = ["ImageEmbedding", "MaskSet", "Segmenter"]
+
+_BOX_LABELS = (2.0, 3.0)
+_PAD_LABEL = -1.0
+_PIXEL_SHIFT = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class ImageEmbedding:
+    """What the mask encoder says about one tile.
+
+    Attributes:
+        array: float32 [1, C, h, w].
+        frame: how the tile lies in the model frame.
+    """
+
+    array: NDArray[np.float32]
+    frame: FrameMap
+
+    @property
+    def tile_size(self) -> tuple[int, int]:
+        """Height and width of the tile in pixels."""
+        return self.frame.tile
+
+
+@dataclass(frozen=True, eq=False)
+class MaskSet:
+    """Four masks per prompt, at low resolution.
+
+    Attributes:
+        logits: float32 [N, 4, h4, w4] over the whole model frame; a pixel is inside above 0.
+        iou: float32 [N, 4], the model's own estimate of each mask's quality.
+        frame: how the tile lies in the model frame; :meth:`to_tile` applies it.
+    """
+
+    logits: NDArray[np.float32]
+    iou: NDArray[np.float32]
+    frame: FrameMap
+
+    def __post_init__(self) -> None:
+        """Check shapes.
+
+        Raises:
+            InternalError: logits and IoU do not fit each other.
+        """
+        if self.logits.ndim != 4 or self.iou.shape != self.logits.shape[:2]:
+            raise InternalError(
+                "expected mask logits [N, 4, h, w] and iou [N, 4], found "
+                f"{list(self.logits.shape)} and {list(self.iou.shape)}"
+            )
+
+    def __len__(self) -> int:
+        """Number of prompts."""
+        return len(self.logits)
+
+    def best(self, multimask: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """One mask per prompt.
+
+        Mask 0 answers prompts that say enough by themselves, such as a box; masks 1 to 3 are the
+        alternatives (part, object, whole) for prompts that do not, such as one point. Official
+        SAM chooses so when called with ``multimask_output`` false or true; its ONNX export
+        takes the alternatives for a bare box too, which PAPER calls out: the caller decides.
+
+        Args:
+            multimask: take the alternative with the highest predicted IoU instead of mask 0.
+
+        Returns:
+            logits float32 [N, h4, w4] and iou float32 [N].
+        """
+        rows = np.arange(len(self))
+        if multimask:
+            column = 1 + np.argmax(self.iou[:, 1:], axis=1)
+        else:
+            column = np.zeros(len(self), dtype=np.intp)
+        return self.logits[rows, column], self.iou[rows, column]
+
+    def to_tile(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One low-resolution map float32 [h4, w4] in tile pixels, float32 [H, W]."""
+        return self.frame.map_to_tile(logits)
+
+
+class Segmenter:
+    """Masks from boxes and points.
+
+    Args:
+        encoder: session of a graph with the role ``mask_encoder``.
+        decoder: session of a graph with the role ``mask_decoder``.
+        chunk: prompts in one decoder call; bounds its memory.
+    """
+
+    def __init__(self, encoder: Session, decoder: Session, chunk: int = 8) -> None:
+        size = encoder.entry.image_size
+        if size is None:
+            raise InternalError("expected a mask encoder with an image size, found none")
+        coords = next(spec for spec in decoder.inputs if spec.name == "point_coords")
+        self._encoder, self._decoder = encoder, decoder
+        self._frame = size
+        self._prompts, self._points = coords.shape[0], coords.shape[1]
+        self._chunk = self._prompts if isinstance(self._prompts, int) else chunk
+
+    @property
+    def sessions(self) -> tuple[Session, Session]:
+        """Encoder and decoder."""
+        return self._encoder, self._decoder
+
+    def encode(self, image: NDArray[np.uint8]) -> ImageEmbedding:
+        """Embed a tile uint8 [H, W, 3] RGB."""
+        check_image(image)
+        frame = FrameMap.fit((image.shape[0], image.shape[1]), self._frame)
+        outputs = self._encoder.run({"image": frame.image_to_frame(image)[None]})
+        return ImageEmbedding(outputs["image_embedding"], frame)
+
+    def decode(
+        self,
+        embedding: ImageEmbedding,
+        point_coords: NDArray[np.floating],
+        point_labels: NDArray[np.floating],
+    ) -> MaskSet:
+        """Masks for prompts; all of them in memory at once.
+
+        Args:
+            embedding: of the tile.
+            point_coords: [N, P, 2] x y in tile pixels, continuous.
+            point_labels: [N, P]: -1 padding, 0 negative, 1 positive, 2 and 3 box corners.
+
+        Returns:
+            Masks in the order of the prompts; N = 0 gives an empty set.
+        """
+        parts = list(self.decode_chunks(embedding, point_coords, point_labels))
+        if not parts:
+            spec = next(spec for spec in self._decoder.outputs if spec.name == "mask_logits")
+            sizes = [size if isinstance(size, int) else 0 for size in spec.shape[1:]]
+            return MaskSet(
+                np.zeros((0, *sizes), np.float32),
+                np.zeros((0, sizes[0]), np.float32),
+                embedding.frame,
+            )
+        if len(parts) == 1:
+            return parts[0]
+        return MaskSet(
+            np.concatenate([part.logits for part in parts]),
+            np.concatenate([part.iou for part in parts]),
+            embedding.frame,
+        )
+
+    def decode_boxes(self, embedding: ImageEmbedding, boxes: NDArray[np.floating]) -> MaskSet:
+        """Masks for boxes [N, 4] xyxy in tile pixels, all in memory at once."""
+        corners = np.asarray(boxes, dtype=np.float32).reshape(-1, 2, 2)
+        labels = np.tile(np.array(_BOX_LABELS, dtype=np.float32), (len(corners), 1))
+        return self.decode(embedding, corners, labels)
+
+    def decode_chunks(
+        self,
+        embedding: ImageEmbedding,
+        point_coords: NDArray[np.floating],
+        point_labels: NDArray[np.floating],
+    ) -> Iterator[MaskSet]:
+        """As :meth:`decode`, but a bounded number of prompts at a time: for large grids."""
+        labels = np.asarray(point_labels, dtype=np.float32)
+        if point_coords.shape != (*labels.shape, 2) or labels.ndim != 2:
+            raise InternalError(
+                "expected point_coords [N, P, 2] and point_labels [N, P], found "
+                f"{list(point_coords.shape)} and {list(labels.shape)}"
+            )
+        # the graph, as SAM, moves points by half a pixel: it wants pixel indices
+        coords = embedding.frame.points_to_frame(point_coords) - np.float32(_PIXEL_SHIFT)
+        coords, labels = self._pad_points(coords, labels)
+        for start in range(0, len(coords), self._chunk):
+            part = slice(start, start + self._chunk)
+            yield self._decode(embedding, coords[part], labels[part])
+
+    def _pad_points(
+        self, coords: NDArray[np.float32], labels: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Add SAM's padding point (0, 0, -1) to prompts without a box, and up to a static P."""
+        has_box = np.isin(labels, _BOX_LABELS).any(axis=1)
+        has_pad = (labels == _PAD_LABEL).any(axis=1)
+        extra = int(not np.all(has_box | has_pad))
+        if isinstance(self._points, int):
+            extra = max(extra, self._points - labels.shape[1])
+        if isinstance(self._points, int) and labels.shape[1] + extra > self._points:
+            raise InternalError(
+                f"expected at most {self._points} points in one prompt, "
+                f"found {labels.shape[1] + extra} with padding"
+            )
+        coords = np.where((labels == _PAD_LABEL)[..., None], np.float32(0), coords)
+        return (
+            np.pad(coords, ((0, 0), (0, extra), (0, 0))),
+            np.pad(labels, ((0, 0), (0, extra)), constant_values=_PAD_LABEL),
+        )
+
+    def _decode(
+        self, embedding: ImageEmbedding, coords: NDArray[np.float32], labels: NDArray[np.float32]
+    ) -> MaskSet:
+        count = len(coords)
+        missing = self._chunk - count if isinstance(self._prompts, int) else 0
+        outputs = self._decoder.run(
+            {
+                "image_embedding": embedding.array,
+                "point_coords": np.pad(coords, ((0, missing), (0, 0), (0, 0))),
+                "point_labels": np.pad(labels, ((0, missing), (0, 0)), constant_values=_PAD_LABEL),
+            }
+        )
+        return MaskSet(outputs["mask_logits"][:count], outputs["iou"][:count], embedding.frame)
