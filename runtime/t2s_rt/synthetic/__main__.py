@@ -33,8 +33,8 @@ def main() -> None:
     """Write the contact sheet as PNG."""
     parser = argparse.ArgumentParser(prog="python -m t2s_rt.synthetic", description=__doc__)
     parser.add_argument("--contact-sheet", required=True, metavar="PATH")
-    parser.add_argument("--count", type=int, default=20)
-    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--count", type=int, default=16)
+    parser.add_argument("--size", type=int, default=192)
     parser.add_argument("--gsd", type=float, default=None)
     parser.add_argument("--first", type=int, default=HELD_OUT_SEEDS.start)
     parser.add_argument("--columns", type=int, default=4)

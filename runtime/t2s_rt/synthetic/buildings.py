@@ -76,7 +76,9 @@ def gabled(
             facets.append(Facet(rectangle(x, y, 0.9, 1.2, 0.0), tint, 0.0, 0.9))
         else:  # dormer
             face = lit(style, colour, angle + (0 if y > 0 else math.pi), 0.6)
-            facets.append(Facet(rectangle(x, 0.55 * v * (1 if y > 0 else -1), 2.2, v * 0.8, 0.0), face))
+            facets.append(
+                Facet(rectangle(x, 0.55 * v * (1 if y > 0 else -1), 2.2, v * 0.8, 0.0), face)
+            )
     if rnd.random() < 0.16:
         facets += _solar(rnd, u * 0.75, v * 0.8, rnd.choice((-1, 1)))
     return facets
@@ -126,8 +128,9 @@ def flat(
             w, h = rnd.uniform(2, 7), rnd.uniform(2, 5)
         if x1 - x0 < w + 2 or y1 - y0 < h + 2:
             continue
-        x, y = rnd.uniform(x0 + w / 2 + 0.6, x1 - w / 2 - 0.6), rnd.uniform(
-            y0 + h / 2 + 0.6, y1 - h / 2 - 0.6
+        x, y = (
+            rnd.uniform(x0 + w / 2 + 0.6, x1 - w / 2 - 0.6),
+            rnd.uniform(y0 + h / 2 + 0.6, y1 - h / 2 - 0.6),
         )
         if not _in_outline(outline, x, y, w, h):
             continue
@@ -143,14 +146,15 @@ def flat(
 
 def _in_outline(outline: Polygon, x: float, y: float, w: float, h: float) -> bool:
     return all(
-        inside(outline, x + a * w / 2, y + b * h / 2) for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))
+        inside(outline, x + a * w / 2, y + b * h / 2)
+        for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))
     )
 
 
 def _solar_rows(rnd: random.Random, x0: float, x1: float, y0: float, y1: float) -> list[Facet]:
     pitch = rnd.uniform(1.8, 2.8)
     tint = (30, 38, 60)
-    out = []
+    out: list[Facet] = []
     y = y0 + 1.6
     a, b = x0 + 1.5, x0 + 1.5 + (x1 - x0 - 3) * rnd.uniform(0.4, 1.0)
     while y < y1 - 1.6 and len(out) < 40:
@@ -192,7 +196,9 @@ def hall(
         for _ in range(rnd.randrange(3, 12)):
             x, y = rnd.uniform(-u + 2, u - 2), rnd.uniform(-v + 2, v - 2)
             facets.append(
-                Facet(rectangle(x, y, rnd.uniform(1, 3), rnd.uniform(1, 2), 0.0), scale(colour, 1.3))
+                Facet(
+                    rectangle(x, y, rnd.uniform(1, 3), rnd.uniform(1, 2), 0.0), scale(colour, 1.3)
+                )
             )
     else:
         facets += _solar_rows(rnd, -u, u, -v, v)

@@ -81,7 +81,9 @@ def pool(plan: Plan, x: float, y: float, angle: float) -> None:
     plan.add_ground(3, rectangle(x, y, length + 2.4, width + 2.4, angle), plan.style.paving, OTHER)
     blue = shift(rnd, rnd.choice(((92, 180, 200), (70, 150, 190), (120, 190, 190))), 0.12, 8)
     light = (min(250, blue[0] + 24), min(250, blue[1] + 20), min(250, blue[2] + 16))
-    plan.add_ground(4, rectangle(x, y, length, width, angle), Material(blue, light, 16, 20, 6), OTHER)
+    plan.add_ground(
+        4, rectangle(x, y, length, width, angle), Material(blue, light, 16, 20, 6), OTHER
+    )
 
 
 def rubble(plan: Plan, poly: Polygon) -> None:
@@ -155,11 +157,19 @@ def court(plan: Plan, x: float, y: float, angle: float, tennis: bool) -> None:
     area_ = rectangle(x, y, length, width, angle)
     plan.add_ground(2, area_, Material(dark, light, 10, 12, 20, 2), OTHER)
     white = (228, 228, 222)
-    inner = rectangle(x, y, length * 0.66 if tennis else length * 0.95, width * 0.61 if tennis else width * 0.92, angle)
+    inner = rectangle(
+        x,
+        y,
+        length * 0.66 if tennis else length * 0.95,
+        width * 0.61 if tennis else width * 0.92,
+        angle,
+    )
     plan.marks.append(Mark(plan.bend([*inner, inner[0]], False), 0.12, white))
     c, s = math.cos(angle), math.sin(angle)
     w = width * (0.3 if tennis else 0.46)
-    plan.marks.append(Mark(plan.bend([(x + s * w, y - c * w), (x - s * w, y + c * w)], False), 0.12, white))
+    plan.marks.append(
+        Mark(plan.bend([(x + s * w, y - c * w), (x - s * w, y + c * w)], False), 0.12, white)
+    )
 
 
 def yard_edge(plan: Plan, yard: Polygon, angle: float, width: float) -> None:

@@ -11,7 +11,7 @@ import math
 from functools import lru_cache
 
 from t2s_rt.synthetic import roads, rural, urban
-from t2s_rt.synthetic.geometry import Point, Polygon, inset, keyed_random
+from t2s_rt.synthetic.geometry import Point, Polygon, inset, keyed_random, mix_keys
 from t2s_rt.synthetic.plan import CELL_IDS, EDGE_IDS, Box, Plan, warp_point
 from t2s_rt.synthetic.spec import BARE, LOW_VEGETATION
 from t2s_rt.synthetic.style import THEMES, Style, world_style
@@ -198,7 +198,7 @@ def cell_plan(seed: int, i: int, j: int, view: Box) -> Plan:
     plan.next_id, plan.last_id = EDGE_IDS, CELL_IDS
     if len(inner) >= 3:
         _FILLERS[kind](plan, inner)
-    plan.rnd = keyed_random(_EDGE, seed, i, j, 9)
+    plan.rnd.seed(mix_keys(_EDGE, seed, i, j, 9))
     plan.next_id, plan.last_id = 1, EDGE_IDS
     _edges(plan, i, j)
     return plan

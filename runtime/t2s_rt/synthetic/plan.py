@@ -15,7 +15,6 @@ from typing import NamedTuple
 from t2s_rt.synthetic.geometry import Point, Polygon, centre, densify
 from t2s_rt.synthetic.style import Colour, Material, Style
 
-
 Box = tuple[float, float, float, float]
 
 
@@ -137,11 +136,12 @@ class Plan:
         """Yield the polygons (plan coordinates) that may meet the view.
 
         Each has a random stream and a range of ids of its own, so that leaving one out changes
-        nothing in the others; one more range is kept for what is emitted afterwards.
+        nothing in the others; one more of both is kept for what is emitted afterwards. The stream
+        is the same object throughout, seeded anew for each part.
         """
-        outer, first, last = self.rnd, self.next_id, self.last_id
+        rnd, first, last = self.rnd, self.next_id, self.last_id
         stride = (last - first) // (len(polygons) + 1)
-        seeds = [outer.getrandbits(62) for _ in polygons]
+        seeds = [rnd.getrandbits(62) for _ in range(len(polygons) + 1)]
         for k, poly in enumerate(polygons):
             if len(poly) < 2:
                 continue
@@ -150,10 +150,11 @@ class Plan:
             wx, wy = warp_point(self.style, x, y)
             if not self.sees(wx, wy, reach):
                 continue
-            self.rnd = random.Random(seeds[k])
+            rnd.seed(seeds[k])
             self.next_id, self.last_id = first + k * stride, first + (k + 1) * stride
             yield poly
-        self.rnd, self.next_id, self.last_id = outer, first + len(polygons) * stride, last
+        rnd.seed(seeds[-1])
+        self.next_id, self.last_id = first + len(polygons) * stride, last
 
     def warp(self, x: float, y: float) -> Point:
         """Plan coordinates to world coordinates."""
@@ -191,9 +192,7 @@ class Plan:
         """Add a flat polygon given in plan coordinates."""
         if len(points) >= 3:
             bent = self.bend(points)
-            self.ground[stage].append(
-                Ground(bent, material, class_id, instance, rows, crowd, lift)
-            )
+            self.ground[stage].append(Ground(bent, material, class_id, instance, rows, crowd, lift))
 
 
 CELL_IDS = 16384

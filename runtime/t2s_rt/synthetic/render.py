@@ -15,10 +15,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from t2s_rt.synthetic import paint, roads, sensor
+from t2s_rt.errors import UsageError
+from t2s_rt.synthetic import ground, objects, roads, sensor, shadows
+from t2s_rt.synthetic.canvas import NOBODY, Block, Item
 from t2s_rt.synthetic.geometry import keyed_random
 from t2s_rt.synthetic.layout import cell_plan, cells_in, view_box
-from t2s_rt.synthetic.paint import NOBODY, Block, Item
 from t2s_rt.synthetic.plan import CELL_IDS, RIVER_IDS, RIVER_SPACING, Plan, river_axis
 from t2s_rt.synthetic.spec import RenderedScene, SceneObject, SceneSpec, georeference
 from t2s_rt.synthetic.style import Style, world_style
@@ -55,7 +56,7 @@ def _grid(spec: SceneSpec) -> tuple[int, int, int]:
     columns = math.ceil(max(us) / style.side) - i0 + 2
     rows = math.ceil(max(vs) / style.side) - j0 + 2
     if RIVER_IDS + columns * rows * CELL_IDS >= 2**31:
-        raise ValueError("scene too large for unique instance ids; use a smaller size or gsd")
+        raise UsageError("scene too large for unique instance ids; use a smaller size or gsd")
     return i0, j0, columns
 
 
@@ -97,23 +98,21 @@ def _render_block(spec: SceneSpec, block_row: int, block_col: int, size: int) ->
     for i, j in cells_in(style, view):
         base = RIVER_IDS + ((j - j0) * columns + (i - i0)) * CELL_IDS
         plans.append((base, cell_plan(spec.seed, i, j, view)))
-    paint.draw_ground(block, plans, _rivers(style, block))
+    ground.draw_ground(block, plans, _rivers(style, block))
     only = [p for _, p in plans]
-    paint.draw_marks(block, only)
-    paint.draw_low(block, plans)
-    paint.cast_shadows(block, plans)
-    paint.draw_buildings(block, plans)
-    paint.draw_trees(block, plans)
-    paint.shade_tops(block, plans)
-    paint.add_grain(block)
+    objects.draw_marks(block, only)
+    objects.draw_low(block, plans)
+    shadows.cast_shadows(block, plans)
+    objects.draw_buildings(block, plans)
+    objects.draw_trees(block, plans)
+    shadows.shade_tops(block, plans)
+    ground.add_grain(block)
     image = sensor.expose(block.image, style.sensor, _response(spec.seed), row, col)
     canvas = block.canvas[halo:-halo, halo:-halo]
     return _Rendered(image, canvas, block.items)
 
 
-def _objects(
-    numbers: npt.NDArray[np.uint16], owners: list[Item]
-) -> tuple[SceneObject, ...]:
+def _objects(numbers: npt.NDArray[np.uint16], owners: list[Item]) -> tuple[SceneObject, ...]:
     """Tight boxes of all instances; `numbers` index `owners`, whose first entry is nobody."""
     height, width = numbers.shape
     flat = np.flatnonzero(numbers)
@@ -147,12 +146,12 @@ def render(spec: SceneSpec, window: tuple[int, int, int, int] | None = None) -> 
     """Render a scene or a window (row, col, height, width) of it.
 
     A window's pixels, classes and instances equal the same crop of the whole scene; the objects'
-    boxes are in window pixels. Raises ValueError for a window that leaves the scene.
+    boxes are in window pixels. Raises UsageError for a window that leaves the scene.
     """
     row, col, height, width = window or (0, 0, spec.height, spec.width)
     inside = row >= 0 and col >= 0 and row + height <= spec.height and col + width <= spec.width
     if not inside or height < 1 or width < 1:
-        raise ValueError(
+        raise UsageError(
             f"expected a window inside the {spec.height} x {spec.width} scene, found row {row}, "
             f"col {col}, height {height}, width {width}"
         )

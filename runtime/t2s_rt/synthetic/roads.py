@@ -197,5 +197,3 @@ def river(plan: Plan, number: int, u0: float, u1: float, instance: int) -> None:
     plan.ground[3].append(Ground(ribbon(line, width * 1.12 + 3), bank, bank_class))
     plan.ground[4].append(Ground(ribbon(line, width), style.shallow, WATER, instance))
     plan.ground[4].append(Ground(ribbon(line, width * 0.86 - 1), water, WATER, instance))
-
-

@@ -52,8 +52,7 @@ def _tramlines(plan: Plan, poly: Polygon, angle: float, material: Material) -> N
     while v < v1:
         for w in (v - 0.9, v + 0.9):
             points = [
-                (u * c - w * s, u * s + w * c)
-                for u in (u0 + (u1 - u0) * k / 12 for k in range(13))
+                (u * c - w * s, u * s + w * c) for u in (u0 + (u1 - u0) * k / 12 for k in range(13))
             ]
             line = [p for p in points if inside(poly, *p)]
             if len(line) > 1:
@@ -104,7 +103,9 @@ def forest(plan: Plan, quad: Polygon) -> None:
     rnd = plan.rnd
     angle = main_direction(quad)
     plan.add_ground(0, quad, lawn(plan), LOW_VEGETATION)
-    for part in plan.parts(subdivide(quad, rnd, rnd.uniform(4000, 16000), angle + rnd.uniform(-0.5, 0.5))):
+    for part in plan.parts(
+        subdivide(quad, rnd, rnd.uniform(4000, 16000), angle + rnd.uniform(-0.5, 0.5))
+    ):
         roll = rnd.random()
         inner = inset(part, rnd.choice((0.0, 0.0, 0.0, 3.0)))
         if len(inner) < 3:
@@ -146,7 +147,14 @@ def park(plan: Plan, quad: Polygon) -> None:
             vegetation.scatter(plan, part, rnd.choice((8, 25, 60)), 0.5)
     if rnd.random() < 0.5:
         r = rnd.uniform(8, 26)
-        pond(plan, x + rnd.uniform(-20, 20), y + rnd.uniform(-20, 20), r, r * rnd.uniform(0.5, 1), angle)
+        pond(
+            plan,
+            x + rnd.uniform(-20, 20),
+            y + rnd.uniform(-20, 20),
+            r,
+            r * rnd.uniform(0.5, 1),
+            angle,
+        )
     u0, u1, v0, v1 = extent(quad, angle)
     c, s = math.cos(angle), math.sin(angle)
     for _ in range(rnd.randrange(0, 3)):
@@ -179,7 +187,9 @@ def pond(plan: Plan, x: float, y: float, rx: float, ry: float, angle: float) -> 
     instance = plan.new_id()
     if rnd.random() < 0.55:
         plan.add_ground(4, outline, style.shallow, WATER, instance)
-        plan.add_ground(4, grown(1.0 - rnd.uniform(1.0, 3.0) / max(rx, 6.0)), water, WATER, instance)
+        plan.add_ground(
+            4, grown(1.0 - rnd.uniform(1.0, 3.0) / max(rx, 6.0)), water, WATER, instance
+        )
     else:
         plan.add_ground(4, outline, water, WATER, instance)
     wx, wy = plan.warp(cx, cy)
@@ -205,7 +215,12 @@ def waterside(plan: Plan, quad: Polygon) -> None:
             if len(inner) < 3:
                 continue
             if rnd.random() < 0.85:
-                plan.add_ground(3, inset(part, 0.8), style.shallow if rnd.random() < 0.3 else lawn(plan), LOW_VEGETATION)
+                plan.add_ground(
+                    3,
+                    inset(part, 0.8),
+                    style.shallow if rnd.random() < 0.3 else lawn(plan),
+                    LOW_VEGETATION,
+                )
                 plan.add_ground(4, inner, rnd.choice(style.water), WATER, plan.new_id())
             else:
                 vegetation.scatter(plan, inner, 60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 
+from t2s_rt.errors import UsageError
 from t2s_rt.synthetic.geometry import Point, keyed_random
 from t2s_rt.synthetic.layout import edge_road, node
 from t2s_rt.synthetic.plan import warp_point
@@ -31,19 +32,19 @@ def scene_spec(seed: int, size: int | tuple[int, int] = 512, gsd: float | None =
     """Describe the scene of a seed.
 
     `size` is the side or (height, width) in pixels; `gsd` metres per pixel, by default drawn
-    log-uniformly from 0.05 to 1 m by the seed. Raises ValueError for sizes or resolutions that
+    log-uniformly from 0.05 to 1 m by the seed. Raises UsageError for sizes or resolutions that
     cannot be rendered.
     """
     height, width = (size, size) if isinstance(size, int) else size
     if height < 1 or width < 1:
-        raise ValueError(f"expected a positive scene size, found {height} x {width} pixels")
+        raise UsageError(f"expected a positive scene size, found {height} x {width} pixels")
     rnd = keyed_random(SALT_SPEC, seed)
     drawn = math.exp(rnd.uniform(math.log(0.05), math.log(1.0)))
     resolution = drawn if gsd is None else float(gsd)
     if not 0.01 <= resolution <= 5.0:
-        raise ValueError(f"expected a gsd of 0.01 to 5 m per pixel, found {resolution}")
+        raise UsageError(f"expected a gsd of 0.01 to 5 m per pixel, found {resolution}")
     if height * resolution > 80_000 or width * resolution > 80_000:
-        raise ValueError("expected a scene of at most 80 km a side; use a smaller size or gsd")
+        raise UsageError("expected a scene of at most 80 km a side; use a smaller size or gsd")
     centre_x, centre_y = _viewpoint(rnd, seed, max(height, width) * resolution)
     return SceneSpec(
         seed,
@@ -53,5 +54,3 @@ def scene_spec(seed: int, size: int | tuple[int, int] = 512, gsd: float | None =
         centre_x - width * resolution / 2,
         centre_y - height * resolution / 2,
     )
-
-

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from t2s_rt.errors import InternalError
 from t2s_rt.synthetic.style import Sensor
 from t2s_rt.synthetic.textures import periodic, sensor_tile
 
@@ -45,7 +46,9 @@ def expose(
         sharp = blurred.astype(np.int16)
         sharp += ((sharp - soft) * np.int16(sensor.sharpen)) >> 4
         blurred = np.clip(sharp, 0, 255).astype(np.uint8)
-    inner = cv2.LUT(np.ascontiguousarray(blurred[HALO:-HALO, HALO:-HALO]), table)
+    inner: npt.NDArray[np.uint8] = np.asarray(
+        cv2.LUT(np.ascontiguousarray(blurred[HALO:-HALO, HALO:-HALO]), table), np.uint8
+    )
     if sensor.saturation != 256:
         inner = _saturate(inner, sensor.saturation)
     size = inner.shape[0]
@@ -59,18 +62,25 @@ def expose(
             if strength:
                 tile = periodic(sensor_tile(correlated), y, x, size, size)
                 total += np.asarray(tile, np.int16) * np.int16(strength)
-        inner = cv2.add(inner, total >> 5, dtype=cv2.CV_8U)
+        inner = np.asarray(cv2.add(inner, total >> 5, dtype=cv2.CV_8U), np.uint8)
     if sensor.jpeg:
-        bgr = cv2.cvtColor(inner, cv2.COLOR_RGB2BGR)
-        _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, sensor.jpeg])
-        inner = cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-    return np.asarray(inner, np.uint8)
+        inner = _compress(inner, sensor.jpeg)
+    return inner
+
+
+def _compress(image: npt.NDArray[np.uint8], quality: int) -> npt.NDArray[np.uint8]:
+    """There and back through JPEG."""
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    back = cv2.imdecode(data, cv2.IMREAD_COLOR) if done else None
+    if back is None:
+        raise InternalError("expected OpenCV to encode and decode JPEG, found that it cannot")
+    return np.asarray(cv2.cvtColor(back, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _saturate(image: npt.NDArray[np.uint8], saturation: int) -> npt.NDArray[np.uint8]:
     wide = image.astype(np.int16)
     luma = ((wide[..., 0] * 19 + wide[..., 1] * 38 + wide[..., 2] * 7) >> 6)[..., None]
     # in 1/64 so that products stay within 16 bits
-    return np.clip(luma + (((wide - luma) * np.int16(saturation // 4)) >> 6), 0, 255).astype(
-        np.uint8
-    )
+    out = luma + (((wide - luma) * np.int16(saturation // 4)) >> 6)
+    return np.asarray(np.clip(out, 0, 255), np.uint8)

@@ -336,7 +336,9 @@ def world_style(seed: int) -> Style:
     dim = rnd.uniform(0.72, 0.9) if overcast else rnd.uniform(0.32, 0.58)
     ramps = _ramps(rnd, season)
     canopy = tuple(
-        Material(d, u, rnd.randrange(8, 26), rnd.randrange(4, 20), rnd.randrange(8, 34), 4, False, 2)
+        Material(
+            d, u, rnd.randrange(8, 26), rnd.randrange(4, 20), rnd.randrange(8, 34), 4, False, 2
+        )
         for d, u in ramps
     )
     asphalt, street = _paved(rnd, 48, 140), _paved(rnd, 62, 168)

@@ -69,7 +69,8 @@ def sensor_tile(correlated: bool) -> npt.NDArray[np.int8]:
         noise = (total // 6).astype(np.int16)
         common = noise[..., :1]
         noise = (noise + 2 * common) // 3
-    return np.clip(noise, -127, 127).astype(np.int8)
+    small: npt.NDArray[np.int8] = np.clip(noise, -127, 127).astype(np.int8)
+    return small
 
 
 def periodic(tile: npt.NDArray[T], y: int, x: int, h: int, w: int) -> npt.NDArray[T]:
@@ -99,7 +100,7 @@ CANOPY_SIZES = (4, 6, 8, 11, 15, 21, 30, 42, 60, 84)
 
 @lru_cache(maxsize=10)
 def canopy_relief(diameter: int) -> tuple[Int16, Int16, Int16]:
-    """Height 0..127 and its slopes (x, y) of a periodic closed canopy of domes, int16 [512, 512]."""
+    """Height 0..127 and slopes in x and y of a periodic closed canopy, int16 [512, 512]."""
     size = 512
     n = max(4, size // diameter)
     pitch = size / n

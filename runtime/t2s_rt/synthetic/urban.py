@@ -61,10 +61,7 @@ def suburb(plan: Plan, quad: Polygon) -> None:
         a0, a1, b0, b1 = extent(block, angle)
         middle = (b0 + b1) / 2
         depth = (b1 - b0) / 2
-        if depth < 14:
-            rows = [(b0, b1, -1.0)]
-        else:
-            rows = [(b0, middle, -1.0), (middle, b1, 1.0)]
+        rows = [(b0, b1, -1.0)] if depth < 14 else [(b0, middle, -1.0), (middle, b1, 1.0)]
         for lo, hi, side in rows:
             _lots(plan, block, angle, (a0, a1), (lo, hi), side, roofs, terrace)
 

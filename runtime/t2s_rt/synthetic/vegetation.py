@@ -8,8 +8,8 @@ from t2s_rt.synthetic.geometry import (
     Polygon,
     area,
     extent,
-    inside,
     inset,
+    inside,
     rectangle,
 )
 from t2s_rt.synthetic.plan import Plan, Tree
@@ -70,7 +70,9 @@ def scatter(plan: Plan, poly: Polygon, per_hectare: float, clump: float = 0.4) -
             break
 
 
-def row(plan: Plan, ax: float, ay: float, bx: float, by: float, pitch: float, radius: float) -> None:
+def row(
+    plan: Plan, ax: float, ay: float, bx: float, by: float, pitch: float, radius: float
+) -> None:
     """A row of trees of one kind along a segment."""
     rnd = plan.rnd
     length = math.hypot(bx - ax, by - ay)

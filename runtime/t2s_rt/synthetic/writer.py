@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from t2s_rt.errors import UsageError
 from t2s_rt.synthetic.render import render
 from t2s_rt.synthetic.spec import CLASSES, SceneSpec, georeference
 
@@ -26,7 +27,7 @@ def write_scene(
     from rasterio.windows import Window
 
     if window < 1:
-        raise ValueError(f"expected a window of at least 1 pixel, found {window}")
+        raise UsageError(f"expected a window of at least 1 pixel, found {window}")
     crs, easting, northing = georeference(spec)
     profile: dict[str, Any] = {
         "driver": "GTiff",
