@@ -1,1 +1,4 @@
-"""Workstation side: torch modules to ONNX graphs to a bundle. torch lives here and nowhere else but in the bench's opponents."""
+"""Workstation side: torch modules to ONNX graphs to a bundle.
+
+torch lives here, and nowhere else but in the bench's opponents.
+"""

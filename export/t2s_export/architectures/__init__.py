@@ -1,0 +1,1 @@
+"""SAM, Grounding DINO and CLIP as lean modules: trainable, and written for export."""

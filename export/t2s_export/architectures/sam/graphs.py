@@ -1,0 +1,210 @@
+"""Export forms of Segment Anything: exactly the contracts' inputs and outputs, constants folded.
+
+Against the trainable encoder (:mod:`t2s_export.architectures.sam.image_encoder`) the exported one
+gathers the relative positions once, puts the normalisation into the patch convolution and the
+scale of the scores into the query weights, pays no projection for window padding, and unrolls
+global attention by rows of queries. No operator asks for a shape, so the batch may be dynamic.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from t2s_export.architectures.sam.config import SamConfig
+from t2s_export.architectures.sam.image_encoder import (
+    DecomposedAttention,
+    EncoderBlock,
+    attend,
+    pad_to_windows,
+    relative_table,
+)
+from t2s_export.architectures.sam.model import Sam
+
+__all__ = ["MaskDecoderGraph", "MaskEncoderGraph"]
+
+
+class _FoldedAttention(nn.Module):
+    """Decomposed attention of a fixed grid with its constants folded.
+
+    The bias of the keys adds the same to every score of a query and drops out of the softmax; the
+    bias of the values passes through it and joins the output's. So a padding token, which the
+    original feeds as zeros before the projection, is zero after it and is never computed.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    row_table: Tensor
+    column_table: Tensor
+
+    def __init__(self, attention: DecomposedAttention, config: SamConfig, window: int) -> None:
+        super().__init__()
+        dim, scale = config.embed_dim, attention.scale
+        self.dim = dim
+        self.heads = config.num_heads
+        self.head_dim = dim // config.num_heads
+        self.grid = config.grid
+        self.size = window or config.grid
+        self.padded = pad_to_windows(config.grid, self.size)
+        self.chunk_rows = self.size if window else config.global_rows
+        weight, bias = attention.qkv.weight.detach().clone(), attention.qkv.bias.detach().clone()
+        weight[:dim] *= scale
+        bias[:dim] *= scale
+        self.proj = copy.deepcopy(attention.proj)
+        with torch.no_grad():
+            self.proj.bias.add_(self.proj.weight @ bias[2 * dim :])
+        bias[dim:] = 0.0
+        rows = relative_table(attention.rel_pos_h.detach(), self.size) / scale
+        columns = relative_table(attention.rel_pos_w.detach(), self.size) / scale
+        self.register_buffer("weight", weight, persistent=False)
+        self.register_buffer("bias", bias, persistent=False)
+        self.register_buffer("row_table", rows.transpose(1, 2).contiguous(), persistent=False)
+        self.register_buffer("column_table", columns.transpose(1, 2).contiguous(), persistent=False)
+
+    def _split(self, x: Tensor) -> Tensor:
+        """``[B, P, P, C]``, or its rows, to ``[B * windows * heads, n * n, d]``."""
+        count, size = self.padded // self.size, self.size
+        x = x.reshape(-1, count, size, count, size, self.heads, self.head_dim)
+        return x.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, size * size, self.head_dim)
+
+    def _join(self, x: Tensor) -> Tensor:
+        """Undo :meth:`_split` and cut the padding off: ``[B * grid * grid, C]``."""
+        count, size = self.padded // self.size, self.size
+        x = x.reshape(-1, count, count, self.heads, size, size, self.head_dim)
+        x = x.permute(0, 1, 4, 2, 5, 3, 6).reshape(-1, self.padded, self.padded, self.dim)
+        x = x[:, : self.grid, : self.grid] if self.padded > self.grid else x
+        return x.reshape(-1, self.dim)
+
+    def _biases(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        """Row biases ``[G, n, n, n, 1]`` and column biases ``[G, n, n, 1, n]`` for queries."""
+        size, head_dim = self.size, self.head_dim
+        # one product per row (column) of queries over all groups: few and large
+        grid = q.reshape(-1, size, size, head_dim)
+        rows = grid.permute(1, 0, 2, 3).reshape(size, -1, head_dim)
+        rows = torch.matmul(rows, self.row_table).reshape(size, -1, size, size, 1)
+        columns = grid.permute(2, 0, 1, 3).reshape(size, -1, head_dim)
+        columns = torch.matmul(columns, self.column_table).reshape(size, -1, size, 1, size)
+        return rows.permute(1, 0, 2, 3, 4), columns.permute(1, 2, 0, 3, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[B * grid * grid, C]`` to the same shape."""
+        packed = F.linear(x, self.weight, self.bias)
+        missing = self.padded - self.grid
+        if missing:  # zeros made of x: a Pad would bring operators that ask for shapes
+            packed = packed.reshape(-1, self.grid, self.grid, 3 * self.dim)
+            packed = torch.cat([packed, packed[:, :, :missing] * 0.0], 2)
+            packed = torch.cat([packed, packed[:, :missing] * 0.0], 1)
+        q, k, v = (self._split(part) for part in packed.split_with_sizes([self.dim] * 3, -1))
+        rows, columns = self._biases(q)
+        step, size = self.chunk_rows, self.size
+        if step == size:
+            out = attend(q, k, v, rows, columns, size=size, step=size)
+        else:
+            count = size // step
+            queries = q.split_with_sizes([step * size] * count, 1)
+            biases = (x.split_with_sizes([step] * count, 1) for x in (rows, columns))
+            chunks = zip(queries, *biases, strict=True)
+            parts = [attend(a, k, v, b, c, size=size, step=step) for a, b, c in chunks]
+            out = torch.cat(parts, 1)
+        return cast(Tensor, self.proj(self._join(out)))
+
+
+class _FoldedBlock(nn.Module):
+    def __init__(self, block: EncoderBlock, config: SamConfig) -> None:
+        super().__init__()
+        self.norm1 = copy.deepcopy(block.norm1)
+        self.attn = _FoldedAttention(block.attn, config, block.window)
+        self.norm2 = copy.deepcopy(block.norm2)
+        self.mlp = copy.deepcopy(block.mlp)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.norm1(x))
+        return cast(Tensor, x + self.mlp(self.norm2(x)))
+
+
+class MaskEncoderGraph(nn.Module):
+    """``mask_encoder``: an image to its embedding.
+
+    Args:
+        sam: the model; its weights are copied, not touched.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    positions: Tensor
+
+    def __init__(self, sam: Sam) -> None:
+        super().__init__()
+        config, encoder = sam.config, sam.image_encoder
+        self.patch_size, self.grid, self.dim = config.patch_size, config.grid, config.embed_dim
+        patch = encoder.patch_embed.proj
+        weight = patch.weight.detach() / encoder.std[:, None, None]
+        bias = cast(Tensor, patch.bias).detach() - (weight * encoder.mean[:, None, None]).sum(
+            (1, 2, 3)
+        )
+        self.register_buffer("weight", weight, persistent=False)
+        self.register_buffer("bias", bias, persistent=False)
+        self.register_buffer("positions", encoder.pos_embed.detach().clone(), persistent=False)
+        self.blocks = nn.ModuleList(
+            _FoldedBlock(cast(EncoderBlock, block), config) for block in encoder.blocks
+        )
+        self.neck = copy.deepcopy(encoder.neck)
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map uint8 ``[B, H, W, 3]`` RGB to ``image_embedding [B, C, h, w]``."""
+        x = image.permute(0, 3, 1, 2).to(self.weight.dtype)
+        x = F.conv2d(x, self.weight, self.bias, stride=self.patch_size)
+        x = x.permute(0, 2, 3, 1) + self.positions
+        # rows of tokens: a product of two matrices takes its bias along, one of more axes does not
+        x = x.reshape(-1, self.dim)
+        for block in self.blocks:
+            x = block(x)
+        x = x.reshape(-1, self.grid, self.grid, self.dim)
+        return cast(Tensor, self.neck(x.permute(0, 3, 1, 2)))
+
+
+class MaskDecoderGraph(nn.Module):
+    """``mask_decoder``: N prompts of P points on one image embedding; N and P stay dynamic.
+
+    Args:
+        sam: the model; its weights are copied, not touched.
+    """
+
+    positions: Tensor
+
+    def __init__(self, sam: Sam) -> None:
+        super().__init__()
+        prompts = sam.prompt_encoder
+        self.prompt_encoder = copy.deepcopy(prompts)
+        self.mask_decoder = copy.deepcopy(sam.mask_decoder)
+        self.register_buffer("positions", prompts.grid_positions().detach(), persistent=False)
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(
+        self, image_embedding: Tensor, point_coords: Tensor, point_labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Decode.
+
+        Args:
+            image_embedding: ``[1, C, h, w]``.
+            point_coords: ``[N, P, 2]`` float32 x y in model-frame pixels.
+            point_labels: ``[N, P]`` float32: -1 padding, 0 negative, 1 positive, 2 and 3 the
+                corners of a box; prompts of points only need one padding point.
+
+        Returns:
+            ``mask_logits [N, 4, 4h, 4w]`` and ``iou [N, 4]``.
+        """
+        prompts = self.prompt_encoder(point_coords, point_labels)
+        return cast(
+            tuple[Tensor, Tensor],
+            self.mask_decoder(
+                prompts, self.prompt_encoder.image_tokens(image_embedding), self.positions
+            ),
+        )

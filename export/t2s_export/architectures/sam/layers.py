@@ -1,0 +1,46 @@
+"""Layers that the encoder and the decoder of Segment Anything share."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["LayerNorm2d", "ReluMlp"]
+
+
+class LayerNorm2d(nn.Module):
+    """Layer norm over the channels of ``[B, C, H, W]``."""
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def last(self, x: Tensor) -> Tensor:
+        """Normalise ``[..., C]``: the channel-last form of the same layer."""
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each pixel of ``[B, C, H, W]``."""
+        return self.last(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class ReluMlp(nn.Module):
+    """Linear layers with ReLU between them, as SAM's heads use."""
+
+    def __init__(self, sizes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[..., sizes[0]]`` to ``[..., sizes[-1]]``."""
+        last = len(self.layers) - 1
+        for index, layer in enumerate(self.layers):
+            x = layer(x)
+            if index < last:
+                x = F.relu(x)
+        return x

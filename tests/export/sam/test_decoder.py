@@ -1,0 +1,99 @@
+"""Prompts and masks against segment_anything, which takes one prompt at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from tests.export.sam.conftest import Pair
+from tests.oracles.compare import assert_same_numbers
+from torch import Tensor
+
+from t2s_export.architectures.sam import MaskDecoderGraph
+
+Decode = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def embedding(pair: Pair, count: int = 1) -> Tensor:
+    config = pair.ours.config
+    shape = (count, config.out_channels, config.grid, config.grid)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(2))
+
+
+def coordinates(pair: Pair, count: int, points: int) -> Tensor:
+    generator = torch.Generator().manual_seed(4)
+    return torch.rand((count, points, 2), generator=generator) * pair.size
+
+
+def original_masks(
+    pair: Pair,
+    image: Tensor,
+    points: tuple[Tensor, Tensor] | None = None,
+    boxes: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """All four masks and IoUs of one prompt, as the original gives them in two calls."""
+    encoder, decoder = pair.original.prompt_encoder, pair.original.mask_decoder
+    sparse, dense = encoder(points=points, boxes=boxes, masks=None)
+    results = [
+        decoder(
+            image_embeddings=image,
+            image_pe=encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=several,
+        )
+        for several in (False, True)
+    ]
+    return torch.cat([r[0] for r in results], 1), torch.cat([r[1] for r in results], 1)
+
+
+@pytest.fixture(params=["model", "graph"])
+def decode(request: pytest.FixtureRequest, pair: Pair) -> Decode:
+    """Both forms take and give the same tensors."""
+    return pair.ours.decode if request.param == "model" else MaskDecoderGraph(pair.ours)
+
+
+def test_boxes_in_one_call_equal_the_originals_one_by_one(pair: Pair, decode: Decode) -> None:
+    image, corners = embedding(pair), coordinates(pair, 5, 2)
+    labels = torch.tensor([2.0, 3.0]).repeat(5, 1)
+    masks, iou = decode(image, corners, labels)
+    for index in range(5):
+        expected = original_masks(pair, image, boxes=corners[index].reshape(1, 4))
+        assert_same_numbers(masks[index : index + 1], expected[0])
+        assert_same_numbers(iou[index : index + 1], expected[1])
+
+
+def test_points_equal_the_original_with_its_padding_point(pair: Pair, decode: Decode) -> None:
+    image, xy = embedding(pair), coordinates(pair, 3, 2)
+    kinds = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    padded_xy = torch.cat([xy, torch.zeros(3, 1, 2)], 1)
+    padded_kinds = torch.cat([kinds, -torch.ones(3, 1)], 1)
+    masks, iou = decode(image, padded_xy, padded_kinds)
+    for index in range(3):
+        one = slice(index, index + 1)
+        expected = original_masks(pair, image, points=(xy[one], kinds[one]))
+        assert_same_numbers(masks[one], expected[0])
+        assert_same_numbers(iou[one], expected[1])
+
+
+def test_points_with_a_box_equal_the_original(pair: Pair, decode: Decode) -> None:
+    image, xy, corners = embedding(pair), coordinates(pair, 1, 2), coordinates(pair, 1, 4)[:, 2:]
+    kinds = torch.tensor([[1.0, 0.0]])
+    both = torch.cat([xy, corners], 1), torch.tensor([[1.0, 0.0, 2.0, 3.0]])
+    masks, iou = decode(image, *both)
+    expected = original_masks(pair, image, points=(xy, kinds), boxes=corners.reshape(1, 4))
+    assert_same_numbers(masks, expected[0])
+    assert_same_numbers(iou, expected[1])
+
+
+def test_one_embedding_per_prompt_equals_separate_calls(pair: Pair) -> None:
+    several, xy = embedding(pair, 3), coordinates(pair, 3, 2)
+    labels = torch.tensor([2.0, 3.0]).repeat(3, 1)
+    masks, iou = pair.ours.decode(several, xy, labels)
+    for index in range(3):
+        one = slice(index, index + 1)
+        expected = pair.ours.decode(several[one], xy[one], labels[one])
+        assert_same_numbers(masks[one], expected[0])
+        assert_same_numbers(iou[one], expected[1])
+    assert not torch.allclose(masks[0], masks[1])

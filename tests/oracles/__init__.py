@@ -1,0 +1,1 @@
+"""The original packages as oracles, and what loading and comparing them needs."""
