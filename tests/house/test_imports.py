@@ -18,7 +18,7 @@ sys.argv = ["t2s-rt", *{arguments!r}]
 from t2s_rt.cli.main import main
 code = 0
 try:
-    code = main()
+    main()
 except SystemExit as stop:
     code = stop.code
 roots = sorted({{name.partition(".")[0] for name in sys.modules}})

@@ -40,8 +40,10 @@ def test_first_command_makes_the_map(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     made = {path.name for path in (tmp_path / "map").iterdir()}
     stem = Path(words[2]).stem
-    wanted = ("labels.tif", "confidence.tif", "gpkg", "preview.png", "json")
+    wanted = ("labels.tif", "labels.tif.aux.xml", "confidence.tif", "gpkg", "preview.png", "json")
     assert made == {f"{stem}.{suffix}" for suffix in wanted}
+    table = (ROOT / "README.md").read_text()
+    assert all(f"| `{name}` |" in table for name in made)
 
 
 def test_links_inside_the_repository_resolve() -> None:
