@@ -1,0 +1,263 @@
+"""A bundle folder from torch modules: nano now, the official models through the same functions.
+
+Each ``GraphJob`` is one module with its contract's role and the inputs to prove it on. Jobs come
+from an iterator, so that a large model can be loaded, exported and dropped before the next one.
+The folder appears whole or not at all: everything is written beside its place and renamed.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+
+import t2s_rt
+from t2s_export.errors import ExportError
+from t2s_export.graphs.storage import StorageReport, save_model, store_float16
+from t2s_export.graphs.to_onnx import export_graph
+from t2s_export.parity import TOLERANCES, GraphParity, Tolerance, check_parity
+from t2s_export.parity_cases import Case
+from t2s_rt.bundle import (
+    MANIFEST_NAME,
+    BundleManifest,
+    GraphRecord,
+    TextRecord,
+    file_record,
+    load_bundle,
+    write_manifest,
+)
+from t2s_rt.contracts import CONTRACTS, OPSET, Role
+from t2s_rt.errors import OutputError
+
+__all__ = ["BuiltGraph", "BundlePlan", "GraphJob", "build_bundle", "exporter_name"]
+
+_PACK_NAME = "default_pack.safetensors"
+_TOKENIZER_NAME = "{}_tokenizer.json"
+
+
+@dataclass(frozen=True)
+class GraphJob:
+    """One graph to export.
+
+    Attributes:
+        role: its contract.
+        module: what is exported; takes the contract's inputs, returns its outputs.
+        reference: what the file is compared with, the trainable model in the form of the
+            contract; None compares with ``module`` itself.
+        cases: inputs to trace (the first) and to compare (all).
+        image_size: (height, width) of the model frame, None without an image.
+        normalisation: mean and standard deviation inside the graph, for the record.
+        source: checkpoint, its SHA-256 and licence, for the record.
+        tolerances: by output name.
+    """
+
+    role: Role
+    module: torch.nn.Module
+    cases: Sequence[Case]
+    reference: torch.nn.Module | None = None
+    image_size: tuple[int, int] | None = None
+    normalisation: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
+    tolerances: Mapping[str, Tolerance] = field(default_factory=lambda: TOLERANCES)
+
+
+@dataclass(frozen=True)
+class BundlePlan:
+    """Everything of a bundle but its graphs.
+
+    Attributes:
+        name: its name.
+        gsd: metres per pixel that the models like.
+        tile_size: pixels along one edge of a tile.
+        tokenizers: text of the ``tokenizers`` JSON files by text encoder.
+        text: what the text encoders know and expect.
+        documents: model card and licences, text by file name.
+        default_prompts: words of the default pack, or None.
+        thresholds: overrides of the prompt bank, by class.
+    """
+
+    name: str
+    gsd: float
+    tile_size: int
+    tokenizers: Mapping[str, str]
+    text: TextRecord
+    documents: Mapping[str, str]
+    default_prompts: str | None = None
+    thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BuiltGraph:
+    """One graph that was written and proven.
+
+    Attributes:
+        record: its entry of the manifest.
+        nodes: operators in the file.
+        bytes: size of its files.
+        storage: what became float16.
+        parity: how far it is from its module.
+    """
+
+    record: GraphRecord
+    nodes: int
+    bytes: int
+    storage: StorageReport
+    parity: GraphParity
+
+
+def exporter_name() -> str:
+    """What wrote the bundle, for the manifest."""
+    return f"t2s-rt {t2s_rt.__version__}, torch {torch.__version__}, onnx {onnx.__version__}"
+
+
+def build_bundle(
+    plan: BundlePlan,
+    jobs: Iterable[GraphJob],
+    target: Path,
+    *,
+    replace_existing: bool = False,
+    progress: Callable[[BuiltGraph], None] | None = None,
+) -> tuple[BuiltGraph, ...]:
+    """Export all graphs, prove them, and write the bundle's folder.
+
+    Args:
+        plan: the rest of the bundle.
+        jobs: graphs, taken one at a time.
+        target: the folder; its parent is made if missing.
+        replace_existing: replace a bundle that is there. Other folders are never replaced.
+        progress: told of each graph as it is done.
+
+    Returns:
+        The graphs, in the order of ``jobs``.
+
+    Raises:
+        OutputError: the folder exists and may not be replaced, or cannot be written.
+        ExportError: a graph cannot be exported, or is not its module (see ``t2s_export.errors``).
+        BundleError: the runtime would refuse the bundle.
+    """
+    with _whole_folder(target, replace_existing) as folder:
+        built = []
+        for job in jobs:
+            built.append(_build_graph(job, folder))
+            if progress is not None:
+                progress(built[-1])
+        _write_rest(plan, [graph.record for graph in built], folder)
+    return tuple(built)
+
+
+def _build_graph(job: GraphJob, folder: Path) -> BuiltGraph:
+    """Export, store, check and record one graph."""
+    if not job.cases:
+        raise ExportError(f"expected inputs to trace {job.role} with, found none")
+    exported = export_graph(job.role, job.module, job.cases[0].feeds)
+    storage = store_float16(exported.graph)
+    nodes = len(exported.graph.nodes)
+    files = save_model(exported.to_model(), folder / f"{job.role}.fp32.onnx")
+    parity = check_parity(
+        job.role, job.reference or job.module, files[0], job.cases, job.tolerances
+    )
+    record = GraphRecord(
+        role=job.role,
+        precision="fp32",
+        files=tuple(file_record(folder, path.name) for path in files),
+        inputs=exported.inputs,
+        outputs=exported.outputs,
+        image_size=job.image_size,
+        opset=OPSET,
+        normalisation=job.normalisation,
+        source={**job.source, "float16_constants": len(storage.stored)},
+        parity={**parity.as_record(), "machine": platform.machine()},
+    )
+    return BuiltGraph(record, nodes, sum(f.bytes for f in record.files), storage, parity)
+
+
+def _write_rest(plan: BundlePlan, records: Sequence[GraphRecord], folder: Path) -> None:
+    """Tokenizers, documents, manifest and default pack."""
+    for kind, text in plan.tokenizers.items():
+        (folder / _TOKENIZER_NAME.format(kind)).write_text(text, encoding="utf-8")
+    for name, text in plan.documents.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    manifest = BundleManifest(
+        name=plan.name,
+        exporter=exporter_name(),
+        gsd=plan.gsd,
+        tile_size=plan.tile_size,
+        graphs=tuple(sorted(records, key=lambda record: list(CONTRACTS).index(record.role))),
+        tokenizers={
+            kind: file_record(folder, _TOKENIZER_NAME.format(kind)) for kind in plan.tokenizers
+        },
+        text=plan.text,
+        thresholds=plan.thresholds,
+        documents=tuple(file_record(folder, name) for name in plan.documents),
+    )
+    write_manifest(folder, manifest)
+    if plan.default_prompts is None:
+        return
+    from t2s_rt.prompts import build_pack, save_pack
+
+    # the pack needs the bundle's own text encoders, so the manifest is written twice
+    pack = build_pack(load_bundle(folder), plan.default_prompts)
+    save_pack(pack, folder / _PACK_NAME)
+    write_manifest(folder, replace(manifest, default_pack=file_record(folder, _PACK_NAME)))
+    load_bundle(folder)
+
+
+@contextmanager
+def _whole_folder(target: Path, replace_existing: bool) -> Iterator[Path]:
+    """A temporary folder beside ``target`` that takes its place if all goes well."""
+    _check_target(target, replace_existing)
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        new = temporary / "new"  # made here because mkdtemp's folder is for its owner only
+        new.mkdir()
+        yield new
+        _check_target(target, replace_existing)
+        _swap(new, target, temporary / "old")
+    except OSError as cause:
+        raise OutputError(
+            f"{target}: cannot be written ({cause.strerror or cause}); make room or choose "
+            "another folder"
+        ) from cause
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(new: Path, target: Path, old: Path) -> None:
+    """Put ``new`` in the place of ``target``, or leave ``target`` as it was."""
+    if target.exists():
+        os.replace(target, old)
+    try:
+        os.replace(new, target)
+    except OSError:
+        if old.exists():
+            os.replace(old, target)
+        raise
+
+
+def _check_target(target: Path, replace_existing: bool) -> None:
+    """Refuse to replace what is there, unless it is a bundle and may be replaced."""
+    if not target.exists() and not target.is_symlink():
+        return
+    if not target.is_dir() or target.is_symlink():
+        raise OutputError(f"{target}: expected a folder, found something else; choose another name")
+    if not any(target.iterdir()):
+        return
+    if not (target / MANIFEST_NAME).is_file():
+        raise OutputError(
+            f"{target}: expected a new folder or a bundle, found a folder with other files; "
+            "choose another folder"
+        )
+    if not replace_existing:
+        raise OutputError(f"{target}: holds a bundle already; add --force to replace it")

@@ -1,0 +1,55 @@
+"""What can go wrong on the workstation: every one a fault of ours or of the exporter's.
+
+::
+
+    InternalError
+    +-- ExportError                    a module cannot become a graph of its contract
+        +-- OperatorError              what TensorRT 8.6 to 11 cannot import
+        +-- ParityError                the graph and its torch module disagree
+            +-- ParityShapeError
+            +-- ParityDtypeError
+            +-- ParityNonFiniteError
+            +-- ParityToleranceError
+"""
+
+from __future__ import annotations
+
+from t2s_rt.errors import InternalError
+
+__all__ = [
+    "ExportError",
+    "OperatorError",
+    "ParityDtypeError",
+    "ParityError",
+    "ParityNonFiniteError",
+    "ParityShapeError",
+    "ParityToleranceError",
+]
+
+
+class ExportError(InternalError):
+    """A module cannot be exported as a graph of its contract."""
+
+
+class OperatorError(ExportError):
+    """A graph holds an operator, element type or form that some TensorRT release cannot import."""
+
+
+class ParityError(ExportError):
+    """A graph and its torch module give different outputs for the same inputs."""
+
+
+class ParityShapeError(ParityError):
+    """An output is missing, superfluous or of another shape."""
+
+
+class ParityDtypeError(ParityError):
+    """An output has another element type."""
+
+
+class ParityNonFiniteError(ParityError):
+    """An output holds NaN or infinity, on either side."""
+
+
+class ParityToleranceError(ParityError):
+    """An output differs by more than its tolerance."""

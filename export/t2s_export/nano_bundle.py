@@ -1,0 +1,239 @@
+"""The nano bundle: the committed checkpoints through the exporter.
+
+The default output is the folder inside the runtime's package, which ships in the wheel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+from torch import nn
+
+from t2s_export.architectures.clip import Clip, ClipDenseGraph, ClipImageGraph, ClipTextGraph
+from t2s_export.architectures.clip.config import PIXEL_MEAN as CLIP_MEAN
+from t2s_export.architectures.clip.config import PIXEL_STD as CLIP_STD
+from t2s_export.architectures.grounding_dino import (
+    DetectorGraph,
+    DetectorTextGraph,
+    GroundingDino,
+)
+from t2s_export.architectures.sam import MaskDecoderGraph, MaskEncoderGraph, Sam
+from t2s_export.architectures.sam.config import PIXEL_MEAN as SAM_MEAN
+from t2s_export.architectures.sam.config import PIXEL_STD as SAM_STD
+from t2s_export.bundle_builder import BuiltGraph, BundlePlan, GraphJob, build_bundle
+from t2s_export.model_card import NanoSizes, nano_documents
+from t2s_export.nano.checkpoints import (
+    STAGES,
+    CheckpointInfo,
+    StageName,
+    checkpoint_path,
+    load,
+    read_info,
+)
+from t2s_export.nano.tokenizers_ import clip_tokenizer, detector_tokenizer
+from t2s_export.nano.vocabulary import OTHER_PHRASES, TEMPLATE, known_phrases
+from t2s_export.parity_cases import (
+    detector_cases,
+    detector_text_cases,
+    image_cases,
+    mask_decoder_cases,
+    text_cases,
+)
+from t2s_export.references import (
+    ClipDenseReference,
+    ClipImageReference,
+    ClipTextReference,
+    DetectorReference,
+    DetectorTextReference,
+    MaskDecoderReference,
+    MaskEncoderReference,
+)
+from t2s_rt.bundle import TextRecord, sha256_file
+from t2s_rt.prompts.caption import SEPARATORS
+
+__all__ = ["DEFAULT_PROMPTS", "GSD", "TILE_SIZE", "export_nano", "nano_jobs", "nano_plan"]
+
+GSD = 0.3
+"""Metres per pixel in the middle of what nano was trained on."""
+TILE_SIZE = 512
+CLIP_DENSE_SIZE = 256
+CLIP_IMAGE_SIZE = 64
+DEFAULT_PROMPTS = (
+    "building: house, roof; road: street; tree: forest; water: river, lake; car: vehicle; "
+    "low vegetation: grass; field; bare ground; parking lot"
+)
+_CAPTIONS = (
+    "building . road . tree . water . car . low vegetation .",
+    "car .",
+    "house . roof . parking lot . bare ground . river . field .",
+)
+_TEXTS = ("building", "an aerial photo of low vegetation", "bare ground", "", "tree")
+
+
+def export_nano(
+    target: Path,
+    *,
+    replace_existing: bool = False,
+    checkpoints: Path | None = None,
+    progress: Callable[[BuiltGraph], None] | None = None,
+) -> tuple[BuiltGraph, ...]:
+    """Write the nano bundle.
+
+    Args:
+        target: its folder.
+        replace_existing: replace a bundle that is there.
+        checkpoints: folder of the three checkpoints; None is the committed one.
+        progress: told of each graph as it is done.
+
+    Raises:
+        BundleError: a checkpoint is missing or broken.
+        OutputError: the folder cannot be written or may not be replaced.
+        ExportError: a graph is not what its module is.
+    """
+    modules = {stage: load(stage, checkpoints) for stage in STAGES}
+    infos = {stage: read_info(stage, checkpoints) for stage in STAGES}
+    sources = {stage: _source(infos[stage], checkpoints) for stage in STAGES}
+    return build_bundle(
+        nano_plan(modules, infos),
+        nano_jobs(modules, sources),
+        target,
+        replace_existing=replace_existing,
+        progress=progress,
+    )
+
+
+def nano_plan(
+    modules: dict[StageName, nn.Module], infos: dict[StageName, CheckpointInfo]
+) -> BundlePlan:
+    """Words, tokenizers and documents of the nano bundle."""
+    clip = cast(Clip, modules["clip"])
+    detector = cast(GroundingDino, modules["detector"])
+    return BundlePlan(
+        name="nano",
+        gsd=GSD,
+        tile_size=TILE_SIZE,
+        tokenizers={
+            "detector": detector_tokenizer().to_str(pretty=True) + "\n",
+            "clip": clip_tokenizer().to_str(pretty=True) + "\n",
+        },
+        text=TextRecord(
+            words=known_phrases(),
+            clip_templates=("{}", " ".join((*TEMPLATE, "{}"))),
+            clip_other_words=OTHER_PHRASES,
+            clip_logit_scale=min(100.0, round(math.exp(float(clip.logit_scale.detach())), 6)),
+            clip_context_length=clip.config.context_length,
+            max_detector_tokens=detector.config.bert_positions,
+        ),
+        documents=nano_documents(modules, infos, _sizes(detector, cast(Sam, modules["sam"]))),
+        default_prompts=DEFAULT_PROMPTS,
+    )
+
+
+def nano_jobs(
+    modules: dict[StageName, nn.Module], sources: dict[StageName, dict[str, Any]]
+) -> Iterator[GraphJob]:
+    """The seven graphs, one at a time."""
+    yield from _detector_jobs(cast(GroundingDino, modules["detector"]), sources["detector"])
+    yield from _sam_jobs(cast(Sam, modules["sam"]), sources["sam"])
+    yield from _clip_jobs(cast(Clip, modules["clip"]), sources["clip"])
+
+
+def _detector_jobs(model: GroundingDino, source: dict[str, Any]) -> Iterator[GraphJob]:
+    tokenizer = detector_tokenizer()
+    vocabulary = tokenizer.get_vocab()
+    specials = [vocabulary[token] for token in SEPARATORS]
+    text = DetectorTextGraph(model)
+    captions = detector_text_cases([tokenizer.encode(c).ids for c in _CAPTIONS], specials)
+    yield GraphJob("detector_text", text, captions, DetectorTextReference(model), source=source)
+    size = (model.config.frame, model.config.frame)
+    yield GraphJob(
+        "detector",
+        DetectorGraph(model, model.config.frame, deformable="grid_sample"),
+        detector_cases(text, captions, size),
+        DetectorReference(model),
+        image_size=size,
+        normalisation=_normalisation(model.config.pixel_mean, model.config.pixel_std),
+        source={**source, "deformable": "grid_sample"},
+    )
+
+
+def _sam_jobs(model: Sam, source: dict[str, Any]) -> Iterator[GraphJob]:
+    size = (model.config.image_size, model.config.image_size)
+    encoder = MaskEncoderGraph(model)
+    yield GraphJob(
+        "mask_encoder",
+        encoder,
+        image_cases(size),
+        MaskEncoderReference(model),
+        image_size=size,
+        normalisation=_normalisation(SAM_MEAN, SAM_STD),
+        source=source,
+    )
+    yield GraphJob(
+        "mask_decoder",
+        MaskDecoderGraph(model),
+        mask_decoder_cases(encoder, size),
+        MaskDecoderReference(model),
+        source=source,
+    )
+
+
+def _clip_jobs(model: Clip, source: dict[str, Any]) -> Iterator[GraphJob]:
+    normalisation = _normalisation(CLIP_MEAN, CLIP_STD)
+    crop, dense = (CLIP_IMAGE_SIZE,) * 2, (CLIP_DENSE_SIZE,) * 2
+    yield GraphJob(
+        "clip_image",
+        ClipImageGraph(model, CLIP_IMAGE_SIZE),
+        image_cases(crop, (3, 1, 8)),
+        ClipImageReference(model),
+        image_size=crop,
+        normalisation=normalisation,
+        source=source,
+    )
+    yield GraphJob(
+        "clip_dense",
+        ClipDenseGraph(model, CLIP_DENSE_SIZE),
+        image_cases(dense, (3, 1)),
+        ClipDenseReference(model),
+        image_size=dense,
+        normalisation=normalisation,
+        source=source,
+    )
+    tokenizer = clip_tokenizer()
+    texts = [tokenizer.encode(text).ids for text in _TEXTS]
+    yield GraphJob(
+        "clip_text",
+        ClipTextGraph(model),
+        text_cases(texts),
+        ClipTextReference(model),
+        source=source,
+    )
+
+
+def _sizes(detector: GroundingDino, sam: Sam) -> NanoSizes:
+    frame, image = detector.config.frame, sam.config.image_size
+    inputs: dict[StageName, str] = {
+        "detector": f"{frame} x {frame} pixels, at most {detector.config.bert_positions} tokens",
+        "sam": f"{image} x {image} pixels",
+        "clip": f"windows of {CLIP_DENSE_SIZE} x {CLIP_DENSE_SIZE}, "
+        f"crops of {CLIP_IMAGE_SIZE} x {CLIP_IMAGE_SIZE} pixels",
+    }
+    return NanoSizes(GSD, TILE_SIZE, inputs)
+
+
+def _normalisation(mean: tuple[float, ...], std: tuple[float, ...]) -> dict[str, Any]:
+    return {"mean": list(mean), "std": list(std), "unit": "0..255, inside the graph"}
+
+
+def _source(info: CheckpointInfo, folder: Path | None) -> dict[str, Any]:
+    """Where a graph's weights come from, for the record."""
+    path = checkpoint_path(info.stage, folder)
+    return {
+        "checkpoint": path.name,
+        "sha256": sha256_file(path),
+        "licence": "Apache-2.0",
+        "training_data": f"t2s_rt.synthetic {info.generator_version}",
+    }

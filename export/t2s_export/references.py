@@ -1,0 +1,112 @@
+"""The trainable models behind the contracts: what the exported graphs are compared with.
+
+The graph modules that are exported fold constants and reorder arithmetic. Comparing a file with
+the *trainable* module proves the folding together with the export.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from t2s_export.architectures.clip import Clip
+from t2s_export.architectures.grounding_dino import GroundingDino
+from t2s_export.architectures.sam import Sam
+
+__all__ = [
+    "ClipDenseReference",
+    "ClipImageReference",
+    "ClipTextReference",
+    "DetectorReference",
+    "DetectorTextReference",
+    "MaskDecoderReference",
+    "MaskEncoderReference",
+]
+
+
+class DetectorReference(nn.Module):
+    """``GroundingDino.detect`` as the detector's contract."""
+
+    def __init__(self, model: GroundingDino) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, image: Tensor, features: Tensor, token_mask: Tensor, attention: Tensor, places: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """One caption for all images of the batch, as the contract has it."""
+        batch = image.shape[0]
+        text = [t.expand(batch, *t.shape[1:]) for t in (features, token_mask, attention, places)]
+        found = self.model.detect(image, *text)
+        return found.logits, found.boxes
+
+
+class DetectorTextReference(nn.Module):
+    """``GroundingDino.encode_text`` as the detector_text contract."""
+
+    def __init__(self, model: GroundingDino) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, position_ids: Tensor, attention: Tensor) -> Tensor:
+        """Text features."""
+        return self.model.encode_text(input_ids, position_ids, attention)
+
+
+class MaskEncoderReference(nn.Module):
+    """``Sam.encode`` as the mask_encoder contract."""
+
+    def __init__(self, model: Sam) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Image embedding."""
+        return self.model.encode(image)
+
+
+class MaskDecoderReference(nn.Module):
+    """``Sam.decode`` as the mask_decoder contract."""
+
+    def __init__(self, model: Sam) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, embedding: Tensor, coords: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """All four masks and their predicted IoU."""
+        return self.model.decode(embedding, coords, labels)
+
+
+class ClipImageReference(nn.Module):
+    """``Clip.encode_image`` as the clip_image contract."""
+
+    def __init__(self, model: Clip) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Class embeddings."""
+        return self.model.encode_image(image)
+
+
+class ClipDenseReference(nn.Module):
+    """``Clip.dense`` as the clip_dense contract."""
+
+    def __init__(self, model: Clip) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Patch, surgery and class embeddings."""
+        return self.model.dense(image)
+
+
+class ClipTextReference(nn.Module):
+    """``Clip.encode_text`` as the clip_text contract."""
+
+    def __init__(self, model: Clip) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """Text embeddings."""
+        return self.model.encode_text(input_ids)
