@@ -61,12 +61,21 @@ def run(
 )
 @click.option("--size", default=512, show_default=True, help="Edge of each scene in pixels.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the JSON record here.")
-def nano(bundle: Path | None, limit: int, size: int, output: Path | None) -> None:
+@click.option(
+    "--card",
+    type=click.Path(path_type=Path),
+    help="Write the model card's figures here (export/checkpoints/nano/figures.json).",
+)
+def nano(
+    bundle: Path | None, limit: int, size: int, output: Path | None, card: Path | None
+) -> None:
     """How well a bundle sees held-out synthetic scenes, beside colour k-means.
 
     Prints AP50 of the detector, mask IoU from true boxes, and mIoU of the dense and fused routes.
     """
-    from t2s_bench.nano import measure_accuracy, print_figures
+    from t2s_bench.nano import measure_accuracy, print_figures, write_card_rows
 
     figures = measure_accuracy(bundle, limit=limit, size=size)
     print_figures(figures, output)
+    if card is not None:
+        write_card_rows(figures, card)

@@ -1,4 +1,4 @@
-"""Draws the README's example scene again: ``python -m t2s_bench.example docs/example/riverside.tif``."""
+"""Draws the example scene again: ``python -m t2s_bench.example docs/example/riverside.tif``."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ from t2s_rt.synthetic import (
     scene_spec,
 )
 
-__all__ = ["MIN_SIDE", "measure_accuracy", "print_figures"]
+__all__ = ["MIN_SIDE", "measure_accuracy", "print_figures", "write_card_rows"]
 
 MIN_SIDE = 8
 """Objects whose visible part is shorter than this, in scene pixels, do not count."""
@@ -310,3 +310,24 @@ def print_figures(record: dict[str, Any], output: Path | None) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
         print(f"\nwritten: {output}")
+
+
+def write_card_rows(record: dict[str, Any], path: Path) -> None:
+    """Write the figures that the model card shows, as ``export nano`` reads them."""
+    data = (
+        f"{record['scenes']} held-out scenes of {record['size']} x {record['size']} pixels, "
+        f"generator {record['generator_version']}"
+    )
+    command = f"t2s-rt bench nano --limit {record['scenes']}, {one_line(record['machine'])}"
+    named = [
+        *((f"detector AP50, {name}", found["ap50"]) for name, found in record["detector"].items()),
+        ("mask IoU from true boxes", record["mask_iou_from_true_boxes"]["all"]),
+        ("dense route, mIoU", record["miou"]["dense"]),
+        ("fused route, mIoU", record["miou"]["fused"]),
+        ("for comparison: colour k-means named by the truth, mIoU", record["miou"]["kmeans"]),
+    ]
+    rows = [
+        {"measure": measure, "value": f"{value:.3f}", "data": data, "command": command}
+        for measure, value in named
+    ]
+    path.write_text(json.dumps({"rows": rows}, indent=2, sort_keys=True) + "\n")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from t2s_rt.bundle import NANO_ROOT
+from t2s_export.checkout import source_checkout
 from t2s_rt.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def nano(output: Path | None, embedded: bool, force: bool) -> None:
             "expected either --output DIR or --embedded, found "
             f"{'both' if embedded else 'neither'}; name one place for the bundle"
         )
-    target = NANO_ROOT if output is None else output
+    target = source_checkout() / "runtime" / "t2s_rt" / "nano" if output is None else output
     try:
         from t2s_export.nano_bundle import export_nano
     except ImportError as cause:

@@ -18,6 +18,7 @@ from typing import Any
 from torch import nn
 
 from t2s_export.bundle_builder import exporter_name
+from t2s_export.checkout import source_checkout
 from t2s_export.nano.checkpoints import CHECKPOINT_DIR, CheckpointInfo, StageName
 from t2s_export.nano.vocabulary import TRUTH_CLASSES, known_phrases
 from t2s_rt.errors import BundleError
@@ -28,7 +29,6 @@ FIGURES_PATH = CHECKPOINT_DIR / "figures.json"
 """What the bench measured of the committed checkpoints:
 ``{"rows": [{"measure", "value", "data", "command"}, ...]}``, all text."""
 
-_CHECKOUT = Path(__file__).resolve().parents[2]
 _LICENCE = "Apache-2.0"
 _TITLES: Mapping[StageName, tuple[str, str]] = {
     "detector": ("Grounding DINO", "detector, detector_text"),
@@ -96,7 +96,7 @@ def nano_documents(
 
 def _checkout_file(name: str) -> str:
     """A licence file; it lies in the same checkout as the checkpoints."""
-    path = _CHECKOUT / name
+    path = source_checkout() / name
     if not path.is_file():
         raise BundleError(f"expected {path}, found none; run in a source checkout")
     return path.read_text(encoding="utf-8")

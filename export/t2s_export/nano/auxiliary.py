@@ -1,0 +1,44 @@
+"""A training aid: a linear class map on image tokens, thrown away with the run.
+
+Boxes and prompted masks say little about most pixels, and what they say is drowned at first by
+the score level that all proposals share. The class of every patch is a well-conditioned target
+that makes the image encoders learn from the first steps on.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from t2s_export.nano.vocabulary import TRUTH_CLASSES
+
+__all__ = ["CLASSES", "PREFIX", "class_map_loss", "class_shares", "heads"]
+
+CLASSES = len(TRUTH_CLASSES) + 1
+"""Truth ids 0 to 9."""
+PREFIX = "auxiliary."
+"""Parameters of that name are no part of a checkpoint."""
+
+
+def class_shares(classes: npt.NDArray[np.uint8], patch: int) -> npt.NDArray[np.float32]:
+    """Share of each truth class in each patch, float32 ``[h * w, 10]``, patches row-major."""
+    height, width = classes.shape
+    grid = (width // patch, height // patch)
+    shares = [
+        cv2.resize((classes == c).astype(np.float32), grid, interpolation=cv2.INTER_AREA)
+        for c in range(CLASSES)
+    ]
+    return np.stack(shares, -1).reshape(-1, CLASSES)
+
+
+def heads(widths: tuple[int, ...]) -> nn.ModuleList:
+    """A linear class map for each kind of token."""
+    return nn.ModuleList(nn.Linear(width, CLASSES) for width in widths)
+
+
+def class_map_loss(head: nn.Module, tokens: Tensor, shares: Tensor) -> Tensor:
+    """Soft cross-entropy of tokens ``[B, hw, C]`` against shares ``[B, hw, 10]``, a mean."""
+    return -(shares * F.log_softmax(head(tokens), -1)).sum(-1).mean()

@@ -1,0 +1,289 @@
+"""SAM's stage: prompts from the truth in; entropy, dice and IoU losses out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+from weakref import WeakKeyDictionary
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from t2s_export.architectures.sam import SAM_NANO, Sam
+from t2s_export.architectures.sam.mask_decoder import TwoWayLayer
+from t2s_export.nano.augment import augment, centre_frame, objects_of
+from t2s_export.nano.auxiliary import class_map_loss, class_shares, heads
+from t2s_export.nano.data import Sample, ShardSet
+from t2s_export.nano.detector_stage import wanted_objects
+from t2s_export.nano.loop import Hyper
+from t2s_export.nano.models import build_model
+from t2s_export.nano.sam_prompts import PromptGroup, sample_prompts
+from t2s_export.nano.windowed_sam import WindowedSam
+from t2s_rt.evaluation.segmentation import mask_iou
+
+__all__ = ["SamBatch", "SamStage", "mask_losses"]
+
+_WINDOWS = ((0.65, 128), (0.9, 256), (2.0, 512))
+"""Side of the training windows until a share of the budget is spent; whole frames at the end."""
+_AUXILIARY = 1.0
+_FAR = 0.15
+"""Weight of the mean entropy away from the object against that around it."""
+_PROMPTS = (9, 6)
+"""Boxes and points in one image."""
+_VALIDATED_SCENES, _VALIDATED_OBJECTS = 24, 24
+
+
+@dataclass(frozen=True)
+class SamBatch:
+    """Images uint8 ``[B, S, S, 3]``, prompt groups per image, the window's corner, class shares."""
+
+    images: Tensor
+    prompts: list[list[PromptGroup]]
+    corner: tuple[int, int] | None
+    shares: Tensor
+
+
+def _surroundings(target: Tensor) -> Tensor:
+    """The target's bounding box with half its size more on each side, float ``[N, h, w]``."""
+    inside = []
+    for axis in (2, 1):
+        shown = target.amax(axis) > 0
+        size = shown.shape[1]
+        place = torch.arange(size, device=target.device)
+        low = torch.where(shown, place, size).amin(1, keepdim=True)
+        high = torch.where(shown, place, -1).amax(1, keepdim=True)
+        reach = 2 + (high - low + 1) // 2
+        inside.append((place >= low - reach) & (place <= high + reach))
+    rows, columns = inside
+    return (rows[:, :, None] & columns[:, None]).to(target.dtype)
+
+
+def mask_losses(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy and dice loss of every mask against its prompt's target.
+
+    The entropy is a mean over the object's surroundings plus a mean over the rest of the frame:
+    SAM's own focal loss over the whole frame (20 : 1) lets a car of 20 pixels weigh nothing, and
+    from random weights it stays long with empty masks.
+
+    Args:
+        logits: ``[N, M, h, w]``.
+        target: ``[N, h, w]`` in 0..1.
+
+    Returns:
+        two tensors ``[N, M]``.
+    """
+    wanted = target[:, None].expand_as(logits)
+    entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    near = _surroundings(target)
+    near_weight = near / near.sum((1, 2), keepdim=True).clamp(min=1.0)
+    far_weight = (1 - near) / (1 - near).sum((1, 2), keepdim=True).clamp(min=1.0)
+    cross = (entropy * (near_weight + _FAR * far_weight)[:, None]).sum((2, 3))
+    p = logits.sigmoid()
+    overlap = (p * wanted).sum((2, 3))
+    area = target.sum((1, 2))[:, None]
+    dice = 1 - (2 * overlap + 1) / (p.sum((2, 3)) + area + 1)
+    return cross, dice
+
+
+def _actual_iou(logits: Tensor, target: Tensor) -> Tensor:
+    """IoU of each thresholded mask with its target, ``[N, M]``."""
+    found, wanted = logits.detach() > 0, (target >= 0.5)[:, None]
+    union = (found | wanted).sum((2, 3)).clamp(min=1)
+    return (found & wanted).sum((2, 3)) / union
+
+
+def _group_loss(logits: Tensor, iou: Tensor, group: PromptGroup) -> tuple[Tensor, dict[str, float]]:
+    """Loss of one group of prompts, mean over its prompts."""
+    target = group.masks.to(logits.device)
+    cross, dice = mask_losses(logits, target)
+    each = 2.0 * cross + dice
+    best = each[:, 1:].amin(1)
+    several = (group.labels >= 0).sum(1).to(each.device) > 1
+    # with one point token 0 would have to guess which of several objects is meant
+    single, among = (1.0, 1.0) if group.boxes else (0.5 * several, 1.0)
+    mask = single * each[:, 0] + among * best
+    actual = _actual_iou(logits, target)
+    error = F.mse_loss(iou, actual)
+    kind = "box" if group.boxes else "point"
+    picked = actual[:, 0] if group.boxes else actual[:, 1:].amax(1)
+    parts = {
+        f"{kind}_mask": float(mask.detach().mean()),
+        f"{kind}_iou_error": float(error.detach()),
+        f"{kind}_iou": float(picked.mean()),
+    }
+    return mask.mean() + error, parts
+
+
+def sharpen_positions(sam: Sam) -> None:
+    """Let prompts find their place from the first step, in place.
+
+    Fourier features of one scale blur positions over 40 px, and unrelated query and key
+    projections cannot compare them at all: learning that alone takes thousands of steps. Spread
+    the scales up to eight times finer, and start the decoder's cross attentions with one common
+    orthogonal projection for queries and keys.
+    """
+    with torch.no_grad():
+        matrix = sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
+        matrix.mul_(torch.logspace(0.0, float(np.log10(8.0)), matrix.shape[1]))
+        for layer in sam.mask_decoder.transformer.layers:
+            two_way = cast(TwoWayLayer, layer)
+            for attention in (two_way.cross_attn_token_to_image, two_way.cross_attn_image_to_token):
+                shared = nn.init.orthogonal_(torch.empty_like(attention.q_proj.weight))
+                for projection in (attention.q_proj, attention.k_proj):
+                    projection.weight.copy_(2.0 * shared)
+                    nn.init.zeros_(projection.bias)
+
+
+class SamStage:
+    """Trains :class:`Sam` at nano size, on windows first and on whole frames at the end.
+
+    Args:
+        shards: the rendered scenes.
+        hyper: optimisation.
+    """
+
+    name = "sam"
+
+    def __init__(self, shards: ShardSet, hyper: Hyper | None = None) -> None:
+        self.shards = shards
+        self.hyper = hyper or Hyper(lr=1e-3, batch=2, warm_up=100, flat=0.4, ema=0.998)
+        self._windowed: WeakKeyDictionary[nn.Module, dict[int, WindowedSam]] = WeakKeyDictionary()
+
+    def build(self) -> nn.Module:
+        """A freshly initialised SAM with a class map as a training aid."""
+        model = build_model("sam")
+        sharpen_positions(cast(Sam, model))
+        model.add_module("auxiliary", heads((SAM_NANO.out_channels,)))
+        return model
+
+    def rate(self, name: str) -> float:
+        """All parameters learn at the same rate."""
+        return 1.0
+
+    def batch(self, rng: np.random.Generator, spent: float) -> SamBatch:
+        """One window (or whole frame near the end) per lane share, with its prompts."""
+        frame = SAM_NANO.image_size
+        size = next(side for until, side in _WINDOWS if spent < until)
+        count = self.hyper.batch if size == _WINDOWS[0][1] else 1
+        step = SAM_NANO.window_size * SAM_NANO.patch_size
+        places = (frame - size) // step + 1
+        corner = (int(rng.integers(places)) * step, int(rng.integers(places)) * step)
+        samples: list[Sample] = []
+        prompts: list[list[PromptGroup]] = []
+        while len(samples) < count:
+            index = int(rng.integers(self.shards.training_count))
+            sample = augment(self.shards.sample(index), size, rng)
+            if groups := sample_prompts(sample, *_PROMPTS, rng):
+                samples.append(sample)
+                prompts.append(groups)
+        images = torch.from_numpy(np.stack([s.image for s in samples]))
+        shares = np.stack([class_shares(s.classes, SAM_NANO.patch_size) for s in samples])
+        place = None if size == frame else corner
+        return SamBatch(images, prompts, place, torch.from_numpy(shares))
+
+    def count(self, batch: SamBatch) -> int:
+        """Number of frames in a batch."""
+        return len(batch.images)
+
+    def losses(self, model: nn.Module, batch: SamBatch) -> tuple[Tensor, dict[str, float]]:
+        """Mean loss over the groups of all images."""
+        sam = cast(Sam, model)
+        runners = self._windowed.setdefault(model, {})
+        size = batch.images.shape[1]
+        if size not in runners:
+            runners[size] = WindowedSam(sam, size)
+        device = next(model.parameters()).device
+        inputs = [
+            [(g.coords.to(device), g.labels.to(device)) for g in groups] for groups in batch.prompts
+        ]
+        outputs, embeddings = runners[size](batch.images.to(device), inputs, batch.corner)
+        total = torch.zeros((), device=device)
+        count = 0
+        parts: dict[str, list[float]] = {}
+        for groups, results in zip(batch.prompts, outputs, strict=True):
+            for group, (logits, iou) in zip(groups, results, strict=True):
+                loss, own = _group_loss(logits, iou, group)
+                total, count = total + loss, count + 1
+                for name, value in own.items():
+                    parts.setdefault(name, []).append(value)
+        names = ("box_mask", "box_iou_error", "box_iou", "point_mask", "point_iou_error")
+        means = {n: float(np.mean(parts.get(n, [0.0]))) for n in (*names, "point_iou")}
+        (head,) = cast(nn.ModuleList, model.auxiliary)
+        tokens = embeddings.flatten(2).transpose(1, 2)
+        aid = class_map_loss(head, tokens, batch.shares.to(device))
+        means["class_map"] = float(aid.detach())
+        return total / count + _AUXILIARY * aid, means
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Mean mask IoU of true boxes (token 0) and of one point (best predicted of three).
+
+        Objects: building, tree, car, water and parking lot of at least 8 px, a seeded choice of
+        24 in each of 24 scenes; masks are compared at full resolution.
+        """
+        rng = np.random.default_rng(11)
+        names = {1: "building", 3: "tree", 4: "water", 5: "car", 9: "parking lot"}
+        boxes: dict[int, list[float]] = {}
+        points: list[float] = []
+        for stored in self.shards.validation_samples()[:_VALIDATED_SCENES]:
+            sample = centre_frame(stored, SAM_NANO.image_size)
+            objects = objects_of(sample)
+            wanted = wanted_objects(objects) & (objects.sides.max(1, initial=0) >= 8)
+            chosen = rng.permutation(np.flatnonzero(wanted))[:_VALIDATED_OBJECTS]
+            if not len(chosen):
+                continue
+            masks = [sample.instances == objects.ids[i] for i in chosen]
+            found = _masks_of_boxes(cast(Sam, model), sample, objects.boxes[chosen])
+            for i, truth, (own, _) in zip(chosen, masks, found, strict=True):
+                boxes.setdefault(int(objects.class_ids[i]), []).append(mask_iou(own, truth))
+            inner = np.stack([_deepest(m) for m in masks])
+            for truth, (_, best) in zip(
+                masks, _masks_of_points(cast(Sam, model), sample, inner), strict=True
+            ):
+                points.append(mask_iou(best, truth))
+        every = [v for values in boxes.values() for v in values]
+        figures = {f"box IoU {names[c]}": float(np.mean(v)) for c, v in sorted(boxes.items())}
+        figures["box IoU mean"] = float(np.mean(every or [0.0]))
+        figures["point IoU mean"] = float(np.mean(points or [0.0]))
+        return figures
+
+
+BoolMask = np.ndarray[tuple[int, int], np.dtype[np.bool_]]
+
+
+def _deepest(mask: BoolMask) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    """The point of a mask farthest from its edge, x y in pixels."""
+    depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    row, column = np.unravel_index(int(depth.argmax()), mask.shape)
+    return np.array([column + 0.5, row + 0.5], np.float32)
+
+
+def _decode(
+    model: Sam, sample: Sample, coords: Tensor, labels: Tensor
+) -> list[tuple[BoolMask, BoolMask]]:
+    """Full-size masks of prompts: token 0, and the best of tokens 1 to 3 by predicted IoU."""
+    device = next(model.parameters()).device
+    embedding = model.encode(torch.from_numpy(sample.image[None]).to(device))
+    logits, iou = model.decode(embedding, coords.to(device), labels.to(device))
+    best = iou[:, 1:].argmax(1) + 1
+    pair = torch.stack([logits[:, 0], logits[torch.arange(len(best)), best]], 1)
+    size = sample.image.shape[:2]
+    masks = (F.interpolate(pair, size, mode="bilinear", align_corners=False) > 0).cpu().numpy()
+    return [(m[0], m[1]) for m in masks]
+
+
+def _masks_of_boxes(
+    model: Sam, sample: Sample, boxes: np.ndarray[tuple[int, int], np.dtype[np.float32]]
+) -> list[tuple[BoolMask, BoolMask]]:
+    coords = torch.from_numpy(boxes.reshape(-1, 2, 2) - np.float32(0.5))
+    return _decode(model, sample, coords, torch.tensor([[2.0, 3.0]]).expand(len(boxes), 2))
+
+
+def _masks_of_points(
+    model: Sam, sample: Sample, points: np.ndarray[tuple[int, int], np.dtype[np.float32]]
+) -> list[tuple[BoolMask, BoolMask]]:
+    coords = torch.from_numpy(points[:, None] - np.float32(0.5))
+    coords = torch.cat([coords, torch.zeros_like(coords)], 1)
+    return _decode(model, sample, coords, torch.tensor([[1.0, -1.0]]).expand(len(points), 2))

@@ -1,0 +1,123 @@
+"""Training SAM on an aligned window of its frame: a quarter of the tokens, the same weights.
+
+At nano size the global attention and the prompts' masks over 64 × 64 tokens cost most of a step.
+A window of 32 × 32 tokens at a multiple of the attention window sees the same windowed attention,
+the same absolute positions and the same relative ones, only fewer of them. The last part of the
+training uses whole frames.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from t2s_export.architectures.sam import Sam
+from t2s_export.nano.auxiliary import PREFIX
+
+__all__ = ["Output", "WindowedSam"]
+
+Output = tuple[list[list[tuple[Tensor, Tensor]]], Tensor]
+
+
+class _WindowPositions(nn.Module):
+    """Random Fourier features of positions in a window, as the whole frame would number them."""
+
+    def __init__(self, matrix: Tensor, share: float) -> None:
+        super().__init__()
+        # shared with the frame's own layer; the name that the prompt encoder reads
+        self.positional_encoding_gaussian_matrix = matrix
+        self.share = share
+        self.offset = torch.zeros(2)
+
+    def forward(self, xy: Tensor) -> Tensor:
+        """Map ``[..., 2]`` positions, 0..1 over the window, to features."""
+        placed = xy * self.share + self.offset.to(xy)
+        angles = (2.0 * math.pi) * ((2.0 * placed - 1.0) @ self.positional_encoding_gaussian_matrix)
+        return torch.cat([angles.sin(), angles.cos()], -1)
+
+
+class _EncodeDecode(nn.Module):
+    """Encoder and decoder behind one ``forward``, which ``functional_call`` needs."""
+
+    def __init__(self, sam: Sam) -> None:
+        super().__init__()
+        self.sam = sam
+
+    def forward(self, image: Tensor, prompts: list[list[tuple[Tensor, Tensor]]]) -> Output:
+        embeddings = self.sam.encode(image)
+        masks = [
+            [self.sam.decode(embedding[None], coords, labels) for coords, labels in groups]
+            for embedding, groups in zip(embeddings, prompts, strict=True)
+        ]
+        return masks, embeddings
+
+
+class WindowedSam:
+    """Runs a :class:`Sam` on whole frames or on windows of ``window`` pixels.
+
+    Args:
+        sam: the model that is trained.
+        window: side of a window in pixels, a multiple of the attention window.
+    """
+
+    def __init__(self, sam: Sam, window: int) -> None:
+        config = sam.config
+        self.sam = sam
+        self.whole = _EncodeDecode(sam)
+        small_config = dataclasses.replace(config, image_size=window)
+        with torch.device("meta"):
+            small = Sam(small_config)
+        positions = _WindowPositions(
+            sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix,
+            window / config.image_size,
+        )
+        small.prompt_encoder.pe_layer = positions  # type: ignore[assignment]
+        self.positions = positions
+        self.small = _EncodeDecode(small)
+        self.cells = window // config.patch_size
+
+    def _weights(self, row: int, column: int) -> dict[str, Tensor]:
+        """The frame's weights as the window at grid cell (row, column) needs them."""
+        grid, cells = self.sam.config.grid, self.cells
+        weights: dict[str, Tensor] = {}
+        for name, value in (*self.sam.named_parameters(), *self.sam.named_buffers()):
+            if name.startswith(PREFIX) or name.endswith("positional_encoding_gaussian_matrix"):
+                continue
+            if name == "image_encoder.pos_embed":
+                value = value[:, row : row + cells, column : column + cells]
+            elif "rel_pos" in name and value.shape[0] == 2 * grid - 1:
+                value = value[grid - cells : grid + cells - 1]
+            weights[f"sam.{name}"] = value
+        return weights
+
+    def __call__(
+        self,
+        image: Tensor,
+        prompts: list[list[tuple[Tensor, Tensor]]],
+        corner: tuple[int, int] | None = None,
+    ) -> Output:
+        """Mask logits and IoU of groups of prompts.
+
+        Args:
+            image: ``[B, S, S, 3]``, S the frame's or the window's side.
+            prompts: per image groups of (coords ``[N, P, 2]`` in pixels of ``image``, labels
+                ``[N, P]``).
+            corner: (row, column) of the window in frame pixels, None for whole frames.
+
+        Returns:
+            per image and group what ``Sam.decode`` returns, and the image embeddings
+            ``[B, C, h, w]``.
+        """
+        if corner is None:
+            return cast(Output, self.whole(image, prompts))
+        size, patch = self.sam.config.image_size, self.sam.config.patch_size
+        row, column = corner
+        self.positions.offset = torch.tensor([column / size, row / size], device=image.device)
+        weights = self._weights(row // patch, column // patch)
+        result = functional_call(self.small, weights, (image, prompts))
+        return cast(Output, result)

@@ -1,0 +1,178 @@
+"""Prompts, masks and labels from the truth; losses of sam and clip; windows equal the frame."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from t2s_export.architectures.sam import SAM_NANO, Sam
+from t2s_export.nano.augment import augment, centre_frame, objects_of
+from t2s_export.nano.auxiliary import class_shares
+from t2s_export.nano.clip_stage import ClipStage, group_log_probabilities
+from t2s_export.nano.data import Sample, ShardSet
+from t2s_export.nano.labels import full_labels, sample_labels
+from t2s_export.nano.sam_prompts import regions_of, sample_prompts
+from t2s_export.nano.sam_stage import SamStage, mask_losses
+from t2s_export.nano.windowed_sam import WindowedSam
+
+SMALL = dataclasses.replace(SAM_NANO, image_size=128, depth=2, global_blocks=(1,), global_rows=4)
+
+
+def test_augmented_truth_follows_the_pixels(two_objects: Sample) -> None:
+    # an image that shows the truth: whatever the geometry did, colours must still tell classes
+    shown = dataclasses.replace(
+        two_objects, image=np.repeat(two_objects.classes[..., None] * 20, 3, axis=2)
+    )
+    for seed in range(20):
+        frame = centre_frame(augment(shown, 64, np.random.default_rng(seed)), 64)
+        car = frame.image[frame.classes == 5].mean() if (frame.classes == 5).any() else None
+        tree = frame.image[frame.classes == 3].mean() if (frame.classes == 3).any() else None
+        if car is not None and tree is not None:
+            assert car > tree
+        assert set(np.unique(frame.instances)) <= {0, 1, 2, 3}
+
+
+def test_objects_are_tight(two_objects: Sample) -> None:
+    objects = objects_of(two_objects)
+    assert objects.boxes.tolist() == [[4, 8, 20, 20], [30, 40, 38, 46], [48, 48, 64, 64]]
+    assert objects.pixels.tolist() == [192, 48, 256]
+    assert objects.share.tolist() == [1, 1, 1]
+
+
+def test_prompts_lie_where_they_say(two_objects: Sample) -> None:
+    for seed in range(10):
+        groups = sample_prompts(two_objects, 6, 6, np.random.default_rng(seed))
+        boxes, points = groups
+        assert boxes.boxes and not points.boxes
+        assert boxes.labels[:, :2].tolist() == [[2, 3]] * 6
+        assert bool((points.labels[:, -1] == -1).all())
+        for mask, coords, labels in zip(points.masks, points.coords, points.labels, strict=True):
+            for (x, y), label in zip((coords + 0.5).tolist(), labels.tolist(), strict=True):
+                value = float(mask[int(y) // 2, int(x) // 2])
+                if label == 1:
+                    assert value > 0
+                if label == 0:
+                    assert value < 1
+        corners = (boxes.coords[:, :2] + 0.5).tolist()
+        for mask, (low, high) in zip(boxes.masks, corners, strict=True):
+            rows, columns = np.nonzero(mask.numpy())
+            side = max(high[0] - low[0], high[1] - low[1])
+            assert abs(columns.min() * 2 - low[0]) <= 0.15 * side + 2
+            assert abs((rows.max() + 1) * 2 - high[1]) <= 0.15 * side + 2
+
+
+def test_stuff_components_are_regions(two_objects: Sample) -> None:
+    regions = regions_of(two_objects)
+    assert sorted(r.class_id for r in regions.regions) == [1, 3, 5, 6]
+    grass = next(r for r in regions.regions if r.class_id == 6)
+    assert int(regions.mask(grass).sum()) == int((two_objects.classes == 6).sum())
+
+
+def test_mask_losses_order_masks_by_quality() -> None:
+    target = torch.zeros(1, 32, 32)
+    target[0, 4:8, 4:8] = 1
+    perfect = (target * 2 - 1) * 10
+    shifted = perfect.roll(2, 1)
+    nothing = torch.full_like(target, -10.0)
+    logits = torch.stack([perfect, shifted, nothing], 1)
+    cross, dice = mask_losses(logits, target)
+    each = (2 * cross + dice)[0].tolist()
+    assert each[0] < 0.05 < each[1] and each[0] < each[2]
+
+
+def test_window_of_the_whole_frame_is_the_frame() -> None:
+    torch.manual_seed(0)
+    sam = Sam(SMALL)
+    image = torch.randint(0, 256, (1, 128, 128, 3))
+    prompts = [[(torch.rand(3, 2, 2) * 128, torch.tensor([[2.0, 3.0]]).expand(3, 2))]]
+    runner = WindowedSam(sam, 128)
+    ((whole,),), _ = runner(image, prompts)
+    ((window,),), embeddings = runner(image, prompts, (0, 0))
+    assert embeddings.shape == (1, SMALL.out_channels, 16, 16)
+    torch.testing.assert_close(window, whole, rtol=1e-4, atol=1e-4)
+
+
+def test_window_trains_the_frame_s_weights() -> None:
+    torch.manual_seed(0)
+    sam = Sam(SMALL)
+    prompts = [[(torch.rand(3, 2, 2) * 64, torch.tensor([[2.0, 3.0]]).expand(3, 2))]]
+    runner = WindowedSam(sam, 64)
+    ((result,),), _ = runner(torch.randint(0, 256, (1, 64, 64, 3)), prompts, (64, 0))
+    assert result[0].shape == (3, 4, 32, 32)
+    result[0].sum().backward()  # type: ignore[no-untyped-call]
+    seen = sam.image_encoder.pos_embed.grad
+    assert seen is not None
+    assert bool(seen[:, 8:, :8].any()) and not bool(seen[:, :8].any())
+    assert not bool(seen[:, 8:, 8:].any())
+
+
+def test_window_positions_are_the_frame_s() -> None:
+    sam = Sam(SMALL)
+    runner = WindowedSam(sam, 64)
+    runner.positions.offset = torch.tensor([0.0, 0.5])
+    xy = torch.rand(5, 2)
+    frame = sam.prompt_encoder.pe_layer(xy * 0.5 + torch.tensor([0.0, 0.5]))
+    torch.testing.assert_close(runner.positions(xy), frame)
+
+
+def test_class_shares_of_patches() -> None:
+    classes = np.zeros((16, 16), np.uint8)
+    classes[:8, 8:12] = 5
+    shares = class_shares(classes, 8)
+    assert shares.shape == (4, 10)
+    assert shares[1, 5] == 0.5 and shares[1, 0] == 0.5 and shares[2, 0] == 1
+
+
+def test_words_of_one_meaning_share_their_mass() -> None:
+    logits = torch.tensor([[1.0, 2.0, 3.0]])
+    means = torch.tensor([[True, True, False], [False, False, True], [False, False, False]])
+    log_p = group_log_probabilities(logits, means)
+    p = logits.softmax(-1)[0]
+    torch.testing.assert_close(log_p[0, 0].exp(), p[0] + p[1])
+    torch.testing.assert_close(log_p[0, 1].exp(), p[2])
+    assert float(log_p[0, 2]) < -1000
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_label_sets_hold_one_word_per_class(seed: int) -> None:
+    labels = sample_labels(np.random.default_rng(seed))
+    assert bool((labels.means[1:].sum(1) <= 1).all())
+    assert labels.ids.shape[0] == labels.means.shape[1] + 1
+    assert labels.ids.shape[1] <= 16
+    assert bool(full_labels().asked.all())
+
+
+def test_losses_of_both_stages_reach_their_models(shards: ShardSet) -> None:
+    sam, clip = SamStage(shards), ClipStage(shards)
+    for stage in (sam, clip):
+        model = stage.build()
+        loss, parts = stage.losses(model, stage.batch(np.random.default_rng(0), 0.0))  # type: ignore[arg-type]
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert bool(torch.isfinite(loss)) and all(np.isfinite(v) for v in parts.values())
+        trained = [p.grad is not None for p in model.parameters() if p.requires_grad]
+        assert np.mean(trained) > 0.9
+
+
+def test_windows_grow_to_the_frame_and_targets_are_half_of_them(shards: ShardSet) -> None:
+    stage = SamStage(shards)
+    sides = []
+    for spent in (0.0, 0.7, 0.95, 1.0):
+        batch = stage.batch(np.random.default_rng(0), spent)
+        side = batch.images.shape[1]
+        sides.append(side)
+        assert batch.prompts[0][0].masks.shape[1:] == (side // 2, side // 2)
+        assert (batch.corner is None) == (side == 512)
+        assert batch.shares.shape[1:] == ((side // 8) ** 2, 10)
+        torch.testing.assert_close(batch.shares.sum(-1), torch.ones(batch.shares.shape[:2]))
+    assert sides == [128, 256, 512, 512]
+
+
+def test_box_prompts_are_drawn_among_what_a_detector_finds(two_objects: Sample) -> None:
+    classes = [r.class_id for r in regions_of(two_objects).draw(40, np.random.default_rng(0), (5,))]
+    assert set(classes) == {5}
+    # where the frame has none of them, anything will do
+    none = regions_of(two_objects).draw(40, np.random.default_rng(0), (4,))
+    assert {r.class_id for r in none} == {1, 3, 5, 6}
