@@ -1,0 +1,85 @@
+"""Options that several commands share, so that they read and behave alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from t2s_rt.contracts import PRECISIONS
+
+__all__ = [
+    "backend_opt",
+    "bundle_opt",
+    "overwrite_opt",
+    "precision_opt",
+    "route_opt",
+    "threads_opt",
+]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def bundle_opt(function: _F) -> _F:
+    """``--bundle``: a bundle's folder; None is the embedded nano bundle."""
+    return click.option(
+        "--bundle",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Folder of a bundle that t2s-rt export wrote.  [default: nano, inside the package]",
+    )(function)
+
+
+def route_opt(function: _F) -> _F:
+    """``--route``: words to masks by which way."""
+    from t2s_rt.routes import DEFAULT_ROUTE, ROUTES
+
+    return click.option(
+        "--route",
+        type=click.Choice(ROUTES),
+        default=DEFAULT_ROUTE,
+        show_default=True,
+        help="How words become masks; see above.",
+    )(function)
+
+
+def precision_opt(function: _F) -> _F:
+    """``--precision``: of the graphs."""
+    return click.option(
+        "--precision",
+        type=click.Choice(("auto", *PRECISIONS)),
+        default="auto",
+        show_default=True,
+        help="Of the graphs; auto is fp32 on a CPU, and fp16 on a GPU where the bundle has it.",
+    )(function)
+
+
+def backend_opt(function: _F) -> _F:
+    """``--backend``: what runs the graphs."""
+    return click.option(
+        "--backend",
+        default="auto",
+        show_default=True,
+        metavar="NAME",
+        help="What runs the graphs; auto takes the best one installed.",
+    )(function)
+
+
+def threads_opt(function: _F) -> _F:
+    """``--threads``: of the backend."""
+    return click.option(
+        "--threads",
+        type=click.IntRange(1, 1024),
+        help="Threads that compute.  [default: one per core]",
+    )(function)
+
+
+def overwrite_opt(function: _F) -> _F:
+    """``--overwrite``: replace finished outputs."""
+    return click.option(
+        "--overwrite",
+        is_flag=True,
+        help="Replace finished outputs. An interrupted run goes on without it.",
+    )(function)
