@@ -195,11 +195,16 @@ class TrainingLoop(Generic[BatchT]):
         weights(self.model)
         self.average.load_state_dict(self.model.state_dict())
 
+    @property
+    def spent(self) -> float:
+        """Share of the budget that is spent, 0..1."""
+        return self.budget.progress(self.progress.step, self.progress.seconds)
+
     def rate_factor(self) -> float:
         """Warm-up, flat, cosine: factor on the peak learning rate now."""
         hyper = self.stage.hyper
         warm = min(1.0, (self.progress.step + 1) / hyper.warm_up)
-        spent = self.budget.progress(self.progress.step, self.progress.seconds)
+        spent = self.spent
         if spent < hyper.flat:
             return warm
         phase = (spent - hyper.flat) / (1 - hyper.flat)
@@ -292,13 +297,13 @@ class TrainingLoop(Generic[BatchT]):
         next_validation = self.progress.seconds + 60 * validate_minutes
         batches = self._batches()
         with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
-            while self.budget.progress(self.progress.step, self.progress.seconds) < 1:
+            while self.spent < 1:
                 start = time.perf_counter()
                 recent.append(self.step(next(batches)))
                 self.progress.seconds += time.perf_counter() - start
                 keys = recent[-1].keys()
                 means = {k: float(np.mean([r[k] for r in recent if k in r])) for k in keys}
-                spent = self.budget.progress(self.progress.step, self.progress.seconds)
+                spent = self.spent
                 on_step(self.progress, spent, means)
                 if self.progress.step % log_steps == 0:
                     self._write(log, means)

@@ -2,8 +2,9 @@
 
 From nothing but synthetic scenes: scenes are rendered once into the run folder, then each stage
 trains its model and writes its checkpoint. Averaged weights are written at every validation, so a
-broken-off run leaves a usable checkpoint. On two CPU cores the defaults are 40 minutes for the
-detector, 20 for sam and 15 for clip.
+broken-off run leaves a usable checkpoint. A stage is at most 40 minutes on two CPU cores;
+``--resume`` takes up a broken-off run, and after a finished one starts the next from its
+checkpoint, which keeps the history of all.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from t2s_rt.errors import BackendError, T2SError, UsageError
 
 __all__ = ["TrainOptions", "train_stage"]
 
-DEFAULT_MINUTES = {"detector": 40.0, "sam": 20.0, "clip": 15.0}
+DEFAULT_MINUTES = 40.0
 DEFAULT_SCENES = 900
 _ROOT = source_checkout()
 _STAGES: dict[str, type[DetectorStage] | type[SamStage] | type[ClipStage]] = {
@@ -53,7 +54,7 @@ class TrainOptions:
     """Options of a training run.
 
     Attributes:
-        minutes: training time of the stage, None for the stage's default.
+        minutes: training time of the stage.
         steps: exact number of steps instead of minutes.
         device: ``auto``, ``cpu`` or ``cuda``.
         resume: take up the run folder's state; without one start from the committed checkpoint.
@@ -65,7 +66,7 @@ class TrainOptions:
         validate_minutes: training minutes between validations.
     """
 
-    minutes: float | None = None
+    minutes: float = DEFAULT_MINUTES
     steps: int | None = None
     device: str = "auto"
     resume: bool = False
@@ -87,6 +88,27 @@ def _device(name: str) -> torch.device:
     return torch.device("cuda" if name == "cuda" or (name == "auto" and present) else "cpu")
 
 
+def _prepared_loop(
+    name: StageName, stage: Stage[Any], budget: Budget, device: torch.device, options: TrainOptions
+) -> TrainingLoop[Any]:
+    """A loop at its start, at an unfinished run's state, or at the checkpoint's weights."""
+
+    def fresh() -> TrainingLoop[Any]:
+        folder, workers = options.runs / name, 1 if device.type == "cpu" else 8
+        return TrainingLoop(stage, folder, budget, device, options.seed, workers)
+
+    loop = fresh()
+    if options.resume and loop.resume():
+        if loop.spent < 1:
+            return loop
+        loop = fresh()  # that run is over: a new one goes on from its checkpoint
+    loop.clear()
+    if options.resume and checkpoint_path(name, options.checkpoints).is_file():
+        loop.start_from(lambda model: load_into(model, name, options.checkpoints))
+        loop.progress.history = list(read_info(name, options.checkpoints).history)
+    return loop
+
+
 def train_stage(name: StageName, options: TrainOptions) -> Progress:
     """Train one stage, write its checkpoint and its curves.
 
@@ -99,29 +121,14 @@ def train_stage(name: StageName, options: TrainOptions) -> Progress:
     with Reporter(name) as reporter:
         folder = prepare_shards(options.runs, options.scenes, progress=reporter.rendering)
         stage = cast(Stage[Any], _STAGES[name](ShardSet(folder)))
-        minutes = options.minutes or DEFAULT_MINUTES[name]
-        loop: TrainingLoop[Any] = TrainingLoop(
-            stage,
-            options.runs / name,
-            Budget(minutes, options.steps),
-            device,
-            options.seed,
-            workers=1 if device.type == "cpu" else 8,
-        )
-        history: tuple[dict[str, Any], ...] = ()
-        if not options.resume:
-            loop.clear()
-        elif not loop.resume() and checkpoint_path(name, options.checkpoints).is_file():
-            history = read_info(name, options.checkpoints).history
-            loop.start_from(lambda model: load_into(model, name, options.checkpoints))
-        loop.progress.history = list(history) or loop.progress.history
+        loop = _prepared_loop(name, stage, Budget(options.minutes, options.steps), device, options)
         version = ShardSet(folder).generator_version
 
         def keep(figures: dict[str, float]) -> None:
             reporter.validation(figures)
             run = {
                 "minutes": round(loop.progress.seconds / 60, 2),
-                "budget_minutes": minutes,
+                "budget_minutes": options.minutes,
                 "steps": loop.progress.step,
                 "images": loop.progress.images,
                 "scenes": options.scenes,
@@ -142,7 +149,9 @@ def train_stage(name: StageName, options: TrainOptions) -> Progress:
 
 @click.command(context_settings={"show_default": True})
 @click.option("--stage", type=click.Choice([*STAGES, "all"]), default="all", help="What to train.")
-@click.option("--minutes", type=float, help="Training minutes of each stage [40, 20, 15].")
+@click.option(
+    "--minutes", type=float, default=DEFAULT_MINUTES, help="Training minutes of each stage."
+)
 @click.option("--steps", type=int, help="Train exactly so many steps instead of minutes.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--resume", is_flag=True, help="Go on from the run folder, else the checkpoint.")
@@ -156,13 +165,13 @@ def train_stage(name: StageName, options: TrainOptions) -> Progress:
 @click.option("--scenes", type=click.IntRange(min=4), default=DEFAULT_SCENES, help="Scenes.")
 @click.option("--seed", type=int, default=0)
 @click.option("--validate-minutes", type=float, default=5.0, help="Minutes between validations.")
-def main(stage: str, minutes: float | None, steps: int | None, **rest: Any) -> None:
+def main(stage: str, minutes: float, steps: int | None, **rest: Any) -> None:
     """Train nano's models from scratch on synthetic scenes."""
     options = TrainOptions(minutes=minutes, steps=steps, **rest)
     names = STAGES if stage == "all" else (cast(StageName, stage),)
     try:
-        if minutes is not None and minutes <= 0:
-            raise UsageError(f"--minutes: expected more than 0, found {minutes}; give e.g. 20")
+        if minutes <= 0:
+            raise UsageError(f"--minutes: expected more than 0, found {minutes}; give e.g. 40")
         for name in names:
             train_stage(name, options)
     except T2SError as error:
