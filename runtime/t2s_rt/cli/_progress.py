@@ -39,9 +39,15 @@ class LineProgress:
     broken leaves its error as the only line.
     """
 
+    def __init__(self) -> None:
+        self._held: list[str] = []
+        self._working = True
+        self._scene, self._tiles, self._done, self._resumed = "", 0, 0, 0
+        self._start = self._last = 0.0
+
     def begin(self, scene: str, tiles: int, resumed: int) -> None:
         """Remember what starts."""
-        self._held: list[str] = []
+        self._held.clear()
         self._working = resumed > 0
         self._scene, self._tiles, self._done = scene, tiles, resumed
         self._resumed, self._start = resumed, time.monotonic()
@@ -94,6 +100,7 @@ class BarProgress:
     def __init__(self) -> None:
         self._bar: Bar | None = None
         self._task: TaskID | None = None
+        self._scene, self._done, self._resumed, self._start = "", 0, 0, 0.0
 
     def begin(self, scene: str, tiles: int, resumed: int) -> None:
         """Show the bar."""
@@ -108,7 +115,7 @@ class BarProgress:
             TimeRemainingColumn,
         )
 
-        self._scene, self._tiles, self._done = scene, tiles, resumed
+        self._scene, self._done = scene, resumed
         self._resumed, self._start = resumed, time.monotonic()
         self._bar = Progress(
             SpinnerColumn(),

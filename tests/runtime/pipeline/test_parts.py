@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from t2s_rt.errors import OutputError, UsageError
+from t2s_rt.errors import OutputError, SceneError, UsageError
+from t2s_rt.pipeline import find_scenes
 from t2s_rt.pipeline.blend import blend, resample
 from t2s_rt.pipeline.journal import Journal, TileRecord, run_key
 from t2s_rt.pipeline.layout import Layout
@@ -282,3 +283,28 @@ def test_overlap_must_leave_a_step() -> None:
     assert PipelineSettings().tile_for(512) == (512, 64)
     with pytest.raises(UsageError, match="overlap"):
         PipelineSettings(overlap=512).tile_for(512)
+
+
+def test_small_models_share_the_cores_by_tiles() -> None:
+    assert PipelineSettings(threads=4).parallel(10 << 20) == (2, 2)
+    assert PipelineSettings(threads=1).parallel(10 << 20) == (1, 1)
+    assert PipelineSettings(threads=4).parallel(1 << 30) == (1, 4)
+    assert PipelineSettings(threads=8, workers=4).parallel(1 << 30) == (4, 2)
+    assert PipelineSettings(workers=3, threads=1).parallel(0) == (3, 1)
+    assert PipelineSettings().parallel(0)[0] >= 1
+    with pytest.raises(UsageError, match="at least 1 tile"):
+        PipelineSettings(workers=0)
+
+
+def test_clashing_stems_and_own_outputs_among_scenes(tmp_path: Path) -> None:
+    for name in ("a.tif", "a.png", "b.labels.tif", "b.json", "c.labels.tif", "c.tif.ovr"):
+        (tmp_path / name).write_text("")
+    found = find_scenes([tmp_path, tmp_path / "a.tif", tmp_path / "." / "a.png"])
+    # b.labels.tif has our report beside it, c.labels.tif is somebody's scene
+    assert [source.path.name for source in found] == ["a.png", "a.tif", "c.labels.tif"]
+    assert len({source.stem for source in found}) == 3
+    with pytest.raises(SceneError, match="only maps"):
+        (tmp_path / "x").mkdir()
+        (tmp_path / "x" / "b.labels.tif").write_text("")
+        (tmp_path / "x" / "b.json").write_text("")
+        find_scenes([tmp_path / "x"])
