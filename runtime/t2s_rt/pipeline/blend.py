@@ -1,4 +1,8 @@
-"""Overlapping tiles joined without seams: a weighted mean whose weights fall towards the edges."""
+"""Overlapping tiles joined without seams.
+
+Scores of regions become a weighted mean whose weights fall towards the tiles' edges. Objects,
+each painted by the tile that holds its centre, are joined by their maximum.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ def blend(
     grid: TileGrid,
     tiles: Sequence[TileWindow],
     store: ScoreStore,
-    classes: int,
+    objects: Sequence[bool],
     blank: Callable[[int], bool],
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Scores of a part of the working grid.
@@ -32,7 +36,7 @@ def blend(
         grid: of the tiles; gives their weights.
         tiles: those that may touch the region.
         store: quantised scores by tile index.
-        classes: K.
+        objects: per class, whether it is joined by maximum.
         blank: whether a tile without scores was passed over because it holds no data; it then
             counts as seen, unlike a tile that failed.
 
@@ -40,7 +44,7 @@ def blend(
         scores float32 ``[K, h, w]`` and a mask ``[h, w]``, false where no tile was computed.
     """
     row0, row1, col0, col1 = region
-    scores = np.zeros((classes, row1 - row0, col1 - col0), dtype=np.float32)
+    scores = np.zeros((len(objects), row1 - row0, col1 - col0), dtype=np.float32)
     total = np.zeros((row1 - row0, col1 - col0), dtype=np.float32)
     for tile in tiles:
         top, left = max(row0, tile.row), max(col0, tile.col)
@@ -56,12 +60,18 @@ def blend(
         weight = grid.weights(tile)[inside]
         total[target] += weight
         if found is not None:
-            for plane, part in zip(scores, found, strict=True):
+            for plane, part, is_object in zip(scores, found, objects, strict=True):
                 part = part[inside]
                 if part.any():
-                    plane[target] += weight * dequantise(part)
+                    view, values = plane[target], dequantise(part)
+                    if is_object:
+                        np.maximum(view, values, out=view)
+                    else:
+                        view += weight * values
     seen = total > 0.0
-    np.divide(scores, total, out=scores, where=seen)
+    for plane, is_object in zip(scores, objects, strict=True):
+        if not is_object:
+            np.divide(plane, total, out=plane, where=seen)
     return scores, seen
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from t2s_rt.pipeline.blend import Region, blend, resample
 from t2s_rt.pipeline.layout import Layout
 from t2s_rt.pipeline.store import ScoreStore
-from t2s_rt.routes.decision import decide
+from t2s_rt.routes.decision import MapRule, decide
 from t2s_rt.scene import CONFIDENCE_NODATA, CONFIDENCE_SCALE, LABEL_NODATA
 
 __all__ = ["Block", "compose_block"]
@@ -34,7 +34,7 @@ def compose_block(
     region: Region,
     layout: Layout,
     store: ScoreStore,
-    thresholds: NDArray[np.float32],
+    rule: MapRule,
     blank: Callable[[int], bool],
     valid: NDArray[np.bool_] | None,
 ) -> Block:
@@ -44,14 +44,14 @@ def compose_block(
         region: block in scene pixels.
         layout: of the scene.
         store: quantised tile scores.
-        thresholds: least score of each class, float32 ``[K]``.
+        rule: for conflicts, from ``map_rule``.
         blank: whether a tile was skipped because it holds no data.
         valid: bool of the block's size, or None where every pixel of the scene has data.
     """
     part = layout.working(region)
-    scores, seen = blend(part, layout.grid, layout.touching(part), store, len(thresholds), blank)
+    scores, seen = blend(part, layout.grid, layout.touching(part), store, rule.objects, blank)
     origin = (part[0], part[2])
-    labels, confidence = decide(resample(scores, origin, layout.scale, region), thresholds)
+    labels, confidence = decide(resample(scores, origin, layout.scale, region), rule)
     levels = np.asarray(np.rint(confidence * CONFIDENCE_SCALE), dtype=np.uint8)
     empty = ~valid if valid is not None else np.zeros(labels.shape, dtype=bool)
     if not seen.all():

@@ -30,7 +30,7 @@ from t2s_rt.pipeline.tiles import TileScorer
 from t2s_rt.pipeline.workplace import Workplace, prepare_output
 from t2s_rt.prompts import PromptPack, check_fingerprint
 from t2s_rt.routes import RouteName, RouteSettings, load_route, roles_for
-from t2s_rt.routes.decision import map_thresholds
+from t2s_rt.routes.decision import map_rule
 from t2s_rt.scene import MapWriter, Scene, TileGrid, open_scene, working_grid
 
 __all__ = ["IncompleteSceneError", "Pipeline"]
@@ -213,7 +213,7 @@ class Pipeline:
         return score_array(
             image,
             self.scorer(pack),
-            map_thresholds(pack, self.settings.route, self.settings.routes),
+            map_rule(pack, self.settings.route, self.settings.routes),
             scale=1.0 if gsd is None else gsd / (self.settings.gsd or self.bundle.gsd),
             side=side,
             overlap=overlap,
@@ -286,7 +286,7 @@ class Pipeline:
                     journal,
                     DiskStore(place.path),
                     writer,
-                    map_thresholds(pack, self.settings.route, self.settings.routes),
+                    map_rule(pack, self.settings.route, self.settings.routes),
                     reader,
                     progress,
                 )

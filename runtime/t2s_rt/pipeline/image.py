@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from t2s_rt.errors import UsageError
 from t2s_rt.pipeline.blend import blend, resample
+from t2s_rt.pipeline.layout import owned_part
 from t2s_rt.pipeline.store import MemoryStore
 from t2s_rt.pipeline.tiles import TilePixels, TileScorer
-from t2s_rt.routes.decision import decide
+from t2s_rt.routes.decision import MapRule, decide
 from t2s_rt.scene import TileGrid, TileWindow
 
 __all__ = ["ImageResult", "score_array"]
@@ -43,7 +44,7 @@ class ImageResult:
 def score_array(
     image: NDArray[np.uint8],
     scorer: TileScorer,
-    thresholds: NDArray[np.float32],
+    rule: MapRule,
     *,
     scale: float,
     side: int,
@@ -55,7 +56,7 @@ def score_array(
     Args:
         image: uint8 ``[H, W, 3]`` RGB.
         scorer: of tiles.
-        thresholds: least score of each class, float32 ``[K]``.
+        rule: by which blended scores become a map.
         scale: working pixels per image pixel wanted; 1 where it is close to that, and where the
             image is far too coarse to gain from more pixels.
         side: of a tile.
@@ -85,14 +86,14 @@ def score_array(
     def score(tile: TileWindow) -> tuple[NDArray[np.uint8], dict[str, float]]:
         part = image[tile.row : tile.row + side, tile.col : tile.col + side]
         valid = np.ones(part.shape[:2], dtype=bool)
-        return scorer.score(TilePixels(np.ascontiguousarray(part), valid))
+        return scorer.score(TilePixels(np.ascontiguousarray(part), valid), owned_part(grid, tile))
 
     with ThreadPoolExecutor(workers, "t2s-tile") as pool:
         for tile, (scores, spent) in zip(tiles, pool.map(score, tiles), strict=True):
             store.put(tile.index, scores)
             for name, value in spent.items():
                 seconds[name] = seconds.get(name, 0.0) + value
-    blended, _ = blend((0, rows, 0, cols), grid, tiles, store, len(thresholds), lambda _: False)
+    blended, _ = blend((0, rows, 0, cols), grid, tiles, store, rule.objects, lambda _: False)
     native = resample(blended, (0, 0), (rows / height, cols / width), (0, height, 0, width))
-    labels, confidence = decide(native, thresholds)
+    labels, confidence = decide(native, rule)
     return ImageResult(native, labels, confidence, seconds)

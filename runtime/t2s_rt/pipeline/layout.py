@@ -15,10 +15,12 @@ from functools import cached_property
 from t2s_rt.pipeline.blend import Region
 from t2s_rt.scene import TileGrid, TileWindow
 
-__all__ = ["Layout"]
+__all__ = ["Layout", "owned_part"]
 
 _MARGIN = 1
 """Working pixels around a block that bilinear interpolation reaches for."""
+_SHARED = 4
+"""Working pixels by which the parts that neighbouring tiles own overlap on each side."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,29 @@ class Layout:
             if col < col1 and col + side > col0
         ]
 
+    def owned(self, tile: TileWindow) -> Region:
+        """The part of a tile whose objects are its own; see ``owned_part``."""
+        return owned_part(self.grid, tile)
+
     def needed(self, tile: TileWindow, bands: Sequence[int]) -> bool:
         """Whether any of these bands takes scores from a tile."""
         return any(
             tile.row < end and tile.row + tile.height > start
             for start, end in map(self.working_rows, bands)
         )
+
+
+def owned_part(grid: TileGrid, tile: TileWindow) -> Region:
+    """The part of a tile that lies nearer to its middle than to any other tile's.
+
+    In tile pixels. Neighbours' parts overlap by a few pixels: an object whose centre lies on the
+    line between them may be found by both, but by none it would be lost.
+    """
+    part = grid.owned(tile)
+    top, left = int(part.row) - tile.row, int(part.col) - tile.col
+    return (
+        max(0, top - _SHARED),
+        min(tile.height, top + int(part.height) + _SHARED),
+        max(0, left - _SHARED),
+        min(tile.width, left + int(part.width) + _SHARED),
+    )

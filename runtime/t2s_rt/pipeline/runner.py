@@ -21,6 +21,7 @@ from t2s_rt.pipeline.progress import Progress
 from t2s_rt.pipeline.source import SceneReader
 from t2s_rt.pipeline.store import DiskStore
 from t2s_rt.pipeline.tiles import TilePixels, TileScorer
+from t2s_rt.routes.decision import MapRule
 from t2s_rt.scene import MapWriter, TileWindow, Window
 
 __all__ = ["SceneRunner"]
@@ -38,7 +39,7 @@ class SceneRunner:
         journal: open; tells what is done already.
         store: of tile scores.
         writer: of the map; keeps what an interrupted run wrote.
-        thresholds: least score of each class.
+        rule: by which blended scores become a map.
         reader: of the scene.
         progress: who watches.
 
@@ -53,12 +54,12 @@ class SceneRunner:
         journal: Journal,
         store: DiskStore,
         writer: MapWriter,
-        thresholds: NDArray[np.float32],
+        rule: MapRule,
         reader: SceneReader,
         progress: Progress,
     ) -> None:
         self._layout, self._journal, self._store, self._writer = layout, journal, store, writer
-        self._thresholds, self._reader, self._progress = thresholds, reader, progress
+        self._rule, self._reader, self._progress = rule, reader, progress
         self._failures: list[SceneError | BackendError] = []
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._dropped = 0
@@ -105,7 +106,12 @@ class SceneRunner:
                         running.append((tile, partial(_settle, pixels)))
                     else:
                         made = made or self._open(scorer)
-                        running.append((tile, pool.submit(_score, made, pixels).result))
+                        running.append(
+                            (
+                                tile,
+                                pool.submit(_score, made, pixels, self._layout.owned(tile)).result,
+                            )
+                        )
                     if len(running) >= workers:
                         self._finish(*running.popleft())
                         self._compose_ready(
@@ -183,7 +189,7 @@ class SceneRunner:
             for region in self._layout.blocks(band):
                 valid = reader.submit(self._reader.valid, region).result()
                 block = compose_block(
-                    region, self._layout, self._store, self._thresholds, self._blank, valid
+                    region, self._layout, self._store, self._rule, self._blank, valid
                 )
                 self._writer.write(_window(region), block.labels, block.confidence)
             # the journal must not promise what a power cut could still take
@@ -214,10 +220,10 @@ def _settle(pixels: TilePixels | SceneError) -> Outcome:
     return pixels
 
 
-def _score(scorer: TileScorer, pixels: TilePixels) -> Outcome:
+def _score(scorer: TileScorer, pixels: TilePixels, owned: Region) -> Outcome:
     """The outcome of a tile, computed; a failing backend is one, any other error is a fault."""
     try:
-        return scorer.score(pixels)
+        return scorer.score(pixels, owned)
     except BackendError as error:
         return error
 

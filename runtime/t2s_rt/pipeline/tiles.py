@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from t2s_rt.pipeline.blend import Region
 from t2s_rt.pipeline.store import quantise
 from t2s_rt.routes import RouteSettings
 from t2s_rt.routes.features import TileFeatures
@@ -85,8 +86,14 @@ class TileScorer:
         self._models, self._route, self._pack = models, route, pack
         self._settings, self._side = settings, side
 
-    def score(self, pixels: TilePixels) -> tuple[NDArray[np.uint8], dict[str, float]]:
+    def score(
+        self, pixels: TilePixels, owned: Region | None = None
+    ) -> tuple[NDArray[np.uint8], dict[str, float]]:
         """Scores uint8 ``[K, h, w]`` of the tile's own pixels, and the seconds of each stage.
+
+        Args:
+            pixels: of the tile.
+            owned: part of the tile whose objects are its own; None takes all of them.
 
         Raises:
             BackendError: a session failed.
@@ -94,7 +101,7 @@ class TileScorer:
         start = time.perf_counter()
         height, width = pixels.valid.shape
         padded = pad_tile(pixels, self._side)
-        features = TileFeatures(self._models, padded.image, padded.valid, self._pack)
+        features = TileFeatures(self._models, padded.image, padded.valid, self._pack, owned)
         result = self._route(features, self._pack, self._settings)
         scores = quantise(result.scores[:, :height, :width])
         seconds = {"read": pixels.seconds, **features.timings}

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from t2s_rt.routes.features import TileFeatures
-from t2s_rt.routes.painting import mask_window, nms, paint, window_of
+from t2s_rt.routes.painting import Window, mask_window, nms, paint, window_of
 from t2s_rt.routes.result import TileResult
 from t2s_rt.routes.settings import RouteSettings
 
@@ -55,6 +55,7 @@ def select(
     settings: RouteSettings,
     shape: tuple[int, int],
     wanted: Sequence[bool] | None = None,
+    owned: Window | None = None,
 ) -> Candidates:
     """Choose the boxes that deserve a mask.
 
@@ -64,6 +65,7 @@ def select(
         settings: thresholds and NMS limits.
         shape: height and width of the tile.
         wanted: per class, whether it takes part; all by default.
+        owned: part of the tile that a box's centre must lie in; the whole tile by default.
     """
     height, width = shape
     thresholds = np.array([settings.threshold(c, "detector") for c in pack.classes])
@@ -82,7 +84,10 @@ def select(
         detections.scores[query, classes].astype(np.float32),
     )
     found = found.take(nms(found.boxes, found.scores, settings.box_nms_iou, found.classes))
-    return found.take(nms(found.boxes, found.scores, settings.cross_class_iou))
+    found = found.take(nms(found.boxes, found.scores, settings.cross_class_iou))
+    row0, row1, col0, col1 = owned or (0, height, 0, width)
+    x, y = (found.boxes[:, :2] + found.boxes[:, 2:]).T / 2
+    return found.take((x >= col0) & (x <= col1) & (y >= row0) & (y <= row1))
 
 
 def paint_boxes(
@@ -107,5 +112,5 @@ def paint_boxes(
 
 def run(features: TileFeatures, pack: PromptPack, settings: RouteSettings) -> TileResult:
     """Scores of every class from detector boxes and SAM masks."""
-    found = select(features.detections, pack, settings, features.shape)
+    found = select(features.detections, pack, settings, features.shape, owned=features.owned)
     return paint_boxes(features, found, len(pack.classes), settings)

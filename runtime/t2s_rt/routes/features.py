@@ -33,6 +33,9 @@ class TileFeatures:
         image: uint8 ``[H, W, 3]`` RGB.
         valid: bool ``[H, W]``, false where the scene has no data.
         pack: the classes to look for.
+        owned: rows and columns ``row0, row1, col0, col1`` of the tile in which an object's centre
+            must lie for this tile to paint it; None takes the whole tile. Objects in the overlap
+            of tiles are so decoded once.
 
     ``detections``, ``embedding`` and ``dense`` are computed at first use and kept, so each
     encoder meets the tile's pixels once, whatever the number of classes or routes. ``timings``
@@ -45,6 +48,7 @@ class TileFeatures:
         image: NDArray[np.uint8],
         valid: NDArray[np.bool_],
         pack: PromptPack,
+        owned: tuple[int, int, int, int] | None = None,
     ) -> None:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(
@@ -57,6 +61,7 @@ class TileFeatures:
             )
         self.image = image
         self.valid = valid
+        self.owned = owned or (0, image.shape[0], 0, image.shape[1])
         self.timings: dict[str, float] = {}
         self._models = models
         self._pack = pack

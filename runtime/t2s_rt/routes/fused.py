@@ -1,9 +1,9 @@
 """Fused route: things from boxes and SAM, stuff from dense CLIP sharpened by SAM masks.
 
 A class of kind ``thing`` takes its scores from the boxes route, one of kind ``stuff`` from
-dense CLIP, one of kind ``both`` the higher of the two. The rule for conflicts: where a thing's
-mask covers a pixel (its detection passed the class's threshold), the stuff scores there are
-removed; then the highest score above its threshold wins (``decision.py``).
+dense CLIP, one of kind ``both`` the higher of the two. Things go over stuff: under the masks of
+a tile's own objects stuff has no score, and the map's rule (``decision.py``) gives a pixel to a
+thing that takes part before any stuff.
 """
 
 from __future__ import annotations
@@ -48,6 +48,11 @@ def sharpen(
     height, width = features.shape
     # a mask whose seed no class comes near can hardly be owned by one
     promising = free & (scores.max(axis=0) >= 0.5 * settings.sharpen_purity)
+    # elsewhere a neighbouring tile has the better view
+    row0, row1, col0, col1 = features.owned
+    owned = np.zeros_like(promising)
+    owned[row0:row1, col0:col1] = True
+    promising &= owned
     proposals = propose(features, settings, settings.sharpen_grid, promising)
     order = np.argsort(-proposals.masks.sum(axis=(1, 2)), kind="stable")
     original = scores.copy()
@@ -71,7 +76,7 @@ def run(features: TileFeatures, pack: PromptPack, settings: RouteSettings) -> Ti
     scores = np.zeros((len(kinds), height, width), dtype=np.float32)
     counts = [0] * len(kinds)
     if any(things):
-        found = select(features.detections, pack, settings, features.shape, things)
+        found = select(features.detections, pack, settings, features.shape, things, features.owned)
         painted = paint_boxes(features, found, len(kinds), settings)
         scores, counts = painted.scores, list(painted.candidates)
     if stuff.any():

@@ -6,7 +6,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["box_iou", "mask_boxes", "mask_window", "nms", "paint", "resize_planes", "window_of"]
+__all__ = [
+    "Window",
+    "box_iou",
+    "mask_boxes",
+    "mask_window",
+    "nms",
+    "paint",
+    "resize_planes",
+    "window_of",
+]
 
 Window = tuple[int, int, int, int]
 """Rows and columns of a part of the tile: ``row0, row1, col0, col1``, ends excluded."""

@@ -209,7 +209,9 @@ def test_constant_scores_blend_to_a_constant(layout: Layout, seed: int) -> None:
         width = min(side, layout.grid.width - tile.col)
         store.put(tile.index, np.tile(levels[:, None, None], (1, height, width)))
     region = (0, layout.grid.height, 0, layout.grid.width)
-    scores, seen = blend(region, layout.grid, layout.tiles, store, 3, lambda _: False)
+    scores, seen = blend(
+        region, layout.grid, layout.tiles, store, (False, True, False), lambda _: False
+    )
     assert seen.all()
     want = np.broadcast_to(dequantise(levels)[:, None, None], scores.shape)
     np.testing.assert_allclose(scores, want, atol=1e-5)
@@ -221,17 +223,39 @@ def test_seam_runs_linearly_and_a_lost_tile_leaves_a_hole() -> None:
     store = MemoryStore()
     store.put(0, np.full((1, 16, 16), 255, np.uint8))
     store.put(1, np.zeros((1, 16, 16), np.uint8))
-    scores, seen = blend((0, 16, 0, 28), grid, tiles, store, 1, lambda _: False)
+    scores, seen = blend((0, 16, 0, 28), grid, tiles, store, (False,), lambda _: False)
     assert seen.all()
     np.testing.assert_allclose(scores[0, 5, :12], 1.0, atol=1e-6)
     np.testing.assert_allclose(scores[0, 5, 12:16], [0.875, 0.625, 0.375, 0.125], atol=1e-5)
     np.testing.assert_allclose(scores[0, 5, 16:], 0.0, atol=1e-6)
     store.drop(1)
-    scores, seen = blend((0, 16, 0, 28), grid, tiles, store, 1, lambda _: False)
+    scores, seen = blend((0, 16, 0, 28), grid, tiles, store, (False,), lambda _: False)
     assert seen[:, :16].all() and not seen[:, 16:].any()
     np.testing.assert_allclose(scores[0, :, :16], 1.0, atol=1e-6)
-    _, seen = blend((0, 16, 0, 28), grid, tiles, store, 1, lambda index: index == 1)
+    _, seen = blend((0, 16, 0, 28), grid, tiles, store, (False,), lambda index: index == 1)
     assert seen.all()
+
+
+def test_object_that_one_tile_painted_keeps_its_score_in_the_overlap() -> None:
+    grid = TileGrid(16, 28, 16, 4)
+    store = MemoryStore()
+    store.put(0, np.full((1, 16, 16), 200, np.uint8))
+    store.put(1, np.zeros((1, 16, 16), np.uint8))
+    tiles = [grid[0], grid[1]]
+    scores, _ = blend((0, 16, 0, 28), grid, tiles, store, (True,), lambda _: False)
+    np.testing.assert_allclose(scores[0, :, :16], 200 / 255, atol=1e-6)
+    assert not scores[0, :, 16:].any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(layouts)
+def test_every_pixel_is_owned_and_few_are_shared(layout: Layout) -> None:
+    owners = np.zeros((layout.grid.height, layout.grid.width), np.int32)
+    for tile in layout.tiles:
+        row0, row1, col0, col1 = layout.owned(tile)
+        assert 0 <= row0 < row1 <= tile.height and 0 <= col0 < col1 <= tile.width
+        owners[tile.row + row0 : tile.row + row1, tile.col + col0 : tile.col + col1] += 1
+    assert (owners >= 1).all() and owners.max() <= 9
 
 
 @settings(max_examples=40, deadline=None)

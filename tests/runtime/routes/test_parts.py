@@ -14,7 +14,7 @@ from tests.runtime.routes.fakes import pack_of
 from t2s_rt.models import Detections
 from t2s_rt.routes import RouteSettings
 from t2s_rt.routes.boxes import select
-from t2s_rt.routes.decision import decide, map_thresholds
+from t2s_rt.routes.decision import MapRule, decide, map_rule
 from t2s_rt.routes.labels import LabelSet, softmax
 from t2s_rt.routes.painting import (
     box_iou,
@@ -174,21 +174,33 @@ def test_repeating_a_synonym_changes_nothing() -> None:
     np.testing.assert_allclose(doubled.scores(features), labels.scores(features), atol=1e-6)
 
 
+def _rule(*thresholds: float, over: tuple[bool, ...] | None = None) -> MapRule:
+    count = len(thresholds)
+    return MapRule(np.array(thresholds, np.float32), (False,) * count, over or (False,) * count)
+
+
+def test_thing_goes_over_stuff_with_a_higher_score() -> None:
+    scores = np.array([[[0.9, 0.9, 0.9]], [[0.0, 0.3, 0.1]], [[0.0, 0.2, 0.0]]], np.float32)
+    labels, confidence = decide(scores, _rule(0.4, 0.2, 0.1, over=(False, True, True)))
+    assert labels.tolist() == [[1, 2, 1]]
+    np.testing.assert_allclose(confidence, [[0.9, 0.3, 0.9]])
+
+
 def test_decision_takes_the_best_that_passes() -> None:
     scores = np.array([[[0.3, 0.6, 0.0, 0.5]], [[0.9, 0.55, 0.0, 0.5]]], np.float32)
-    labels, confidence = decide(scores, np.array([0.2, 0.95], np.float32))
+    labels, confidence = decide(scores, _rule(0.2, 0.95))
     assert labels.tolist() == [[1, 1, 0, 1]]
     np.testing.assert_allclose(confidence, [[0.3, 0.6, 0.0, 0.5]])
-    labels, _ = decide(scores, np.array([0.0, 0.0], np.float32))
+    labels, _ = decide(scores, _rule(0.0, 0.0))
     assert labels.tolist() == [[2, 1, 0, 1]]
 
 
-def test_map_thresholds_follow_kind_and_route() -> None:
+def test_map_rule_follow_kind_and_route() -> None:
     pack = pack_of("building", "tree", "road", building={"detector": 0.5}, road={"dense": 0.7})
     s = RouteSettings(detector=0.4, dense=0.6, points=0.2, masks=0.3)
 
     def of(route: str) -> list[float]:
-        return [round(float(v), 3) for v in map_thresholds(pack, route, s)]  # type: ignore[arg-type]
+        return [round(float(v), 3) for v in map_rule(pack, route, s).thresholds]  # type: ignore[arg-type]
 
     assert of("boxes") == [0.25, 0.2, 0.2]
     assert of("dense") == [0.6, 0.6, 0.7]
@@ -226,6 +238,18 @@ def test_box_that_two_classes_claim_goes_to_the_higher_score() -> None:
     only = select(detections, pack, RouteSettings(), (100, 100), (True, False))
     assert only.classes.tolist() == [0]
     np.testing.assert_allclose(only.scores, [0.6])
+
+
+def test_box_belongs_to_the_tile_that_holds_its_centre() -> None:
+    pack = pack_of("building")
+    detections = _detections(((10, 10, 40, 40), (0.8,)), ((50, 10, 90, 40), (0.8,)))
+    for owned, kept in (
+        ((0, 100, 0, 45), [10]),
+        ((0, 100, 45, 100), [50]),
+        ((30, 100, 0, 100), []),
+    ):
+        found = select(detections, pack, RouteSettings(), (100, 100), owned=owned)
+        assert found.boxes[:, 0].tolist() == kept
 
 
 def test_overlapping_boxes_of_two_classes_both_stay() -> None:

@@ -11,7 +11,7 @@ from tests.runtime.routes.fakes import FakeModels, is_word, pack_of, paint_scene
 
 from t2s_rt.errors import BundleError, UsageError
 from t2s_rt.routes import ROUTE_ROLES, ROUTES, RouteName, RouteSettings, load_route
-from t2s_rt.routes.decision import decide, map_thresholds
+from t2s_rt.routes.decision import decide, map_rule
 from t2s_rt.routes.features import TileFeatures
 
 SIDE = 128
@@ -35,7 +35,7 @@ def _features(
 def _map(route: RouteName, image: NDArray[np.uint8], pack: Any) -> NDArray[np.uint8]:
     settings = RouteSettings()
     result = load_route(route)(_features(image, pack), pack, settings)
-    return decide(result.scores, map_thresholds(pack, route, settings))[0]
+    return decide(result.scores, map_rule(pack, route, settings))[0]
 
 
 def _iou(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
@@ -79,7 +79,7 @@ def test_absent_class_abstains_and_changes_nothing(
     # "tree" leaves the other words and becomes a class: the label set and its softmax stay
     np.testing.assert_allclose(after.scores[:2], before.scores, atol=1e-5)
     assert after.candidates[2] == 0 and after.abstained[2]
-    labels, _ = decide(after.scores, map_thresholds(with_it, route, settings))
+    labels, _ = decide(after.scores, map_rule(with_it, route, settings))
     assert not (labels == 3).any()
 
 
@@ -100,7 +100,7 @@ def test_empty_tile_abstains(route: RouteName) -> None:
     pack = pack_of("building", "water", "car")
     result = load_route(route)(_features(paint_scene(64, 64), pack), pack, RouteSettings())
     assert result.abstained == (True, True, True)
-    labels, confidence = decide(result.scores, map_thresholds(pack, route, RouteSettings()))
+    labels, confidence = decide(result.scores, map_rule(pack, route, RouteSettings()))
     assert not labels.any() and not confidence.any()
 
 
