@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -79,3 +80,34 @@ def nano(
     print_figures(figures, output)
     if card is not None:
         write_card_rows(figures, card)
+
+
+@bench.command()
+@click.option("--count", default=200, show_default=True, help="Number of scenes.")
+@click.option("--size", default=256, show_default=True, help="Edge of each scene in pixels.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the JSON record here.")
+def scenes(count: int, size: int, output: Path | None) -> None:
+    """How fast synthetic scenes are drawn on one core."""
+    from t2s_bench.scenes import measure_generator
+
+    record = measure_generator(count, size)
+    click.echo(f"{record['per_second']:.1f} scenes of {size}² a second and core")
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+@bench.command()
+@click.argument("readme", type=click.Path(path_type=Path, exists=True), default=Path("README.md"))
+@click.option(
+    "--records",
+    type=click.Path(path_type=Path, exists=True),
+    default=Path("bench/records"),
+    show_default=True,
+    help="Folder of the records.",
+)
+def readme(readme: Path, records: Path) -> None:
+    """Write the README's figures from the records."""
+    from t2s_bench.readme import write_readme
+
+    click.echo("written" if write_readme(readme, records) else "already up to date")

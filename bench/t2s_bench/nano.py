@@ -273,8 +273,8 @@ def _record(figures: _Figures, bundle: Bundle, scenes: int, size: int) -> dict[s
             for scores in (tally.scores(),)
         },
         "mask_iou_from_true_boxes": {
-            **{name: float(np.mean(found)) for name, found in figures.mask_ious.items() if found},
-            "all": float(np.mean(np.concatenate([*figures.mask_ious.values()]))),
+            **{name: _mean(found) for name, found in figures.mask_ious.items()},
+            "all": _mean([iou for found in figures.mask_ious.values() for iou in found]),
         },
         "miou": {name: matrix.miou(list(named)) for name, matrix in figures.maps.items()},
         "iou": {
@@ -282,6 +282,10 @@ def _record(figures: _Figures, bundle: Bundle, scenes: int, size: int) -> dict[s
             for name, matrix in figures.maps.items()
         },
     }
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
 
 
 def print_figures(record: dict[str, Any], output: Path | None) -> None:
@@ -324,7 +328,7 @@ def write_card_rows(record: dict[str, Any], path: Path) -> None:
         ("mask IoU from true boxes", record["mask_iou_from_true_boxes"]["all"]),
         ("dense route, mIoU", record["miou"]["dense"]),
         ("fused route, mIoU", record["miou"]["fused"]),
-        ("for comparison: colour k-means named by the truth, mIoU", record["miou"]["kmeans"]),
+        ("for comparison: colour k-means matched by the truth, mIoU", record["miou"]["kmeans"]),
     ]
     rows = [
         {"measure": measure, "value": f"{value:.3f}", "data": data, "command": command}

@@ -58,8 +58,7 @@ __all__ = ["DEFAULT_PROMPTS", "GSD", "TILE_SIZE", "export_nano", "nano_jobs", "n
 
 GSD = 0.3
 """Metres per pixel in the middle of what nano was trained on."""
-TILE_SIZE = 512
-CLIP_DENSE_SIZE = 256
+TILE_SIZE = 576
 CLIP_IMAGE_SIZE = 64
 DEFAULT_PROMPTS = (
     "building: house, roof; road: street; tree: forest; water: river, lake; car: vehicle; "
@@ -127,7 +126,7 @@ def nano_plan(
             clip_context_length=clip.config.context_length,
             max_detector_tokens=detector.config.bert_positions,
         ),
-        documents=nano_documents(modules, infos, _sizes(detector, cast(Sam, modules["sam"]))),
+        documents=nano_documents(modules, infos, _sizes(detector, cast(Sam, modules["sam"]), clip)),
         default_prompts=DEFAULT_PROMPTS,
     )
 
@@ -183,7 +182,8 @@ def _sam_jobs(model: Sam, source: dict[str, Any]) -> Iterator[GraphJob]:
 
 def _clip_jobs(model: Clip, source: dict[str, Any]) -> Iterator[GraphJob]:
     normalisation = _normalisation(CLIP_MEAN, CLIP_STD)
-    crop, dense = (CLIP_IMAGE_SIZE,) * 2, (CLIP_DENSE_SIZE,) * 2
+    window = model.config.image_size
+    crop, dense = (CLIP_IMAGE_SIZE,) * 2, (window, window)
     yield GraphJob(
         "clip_image",
         ClipImageGraph(model, CLIP_IMAGE_SIZE),
@@ -195,7 +195,7 @@ def _clip_jobs(model: Clip, source: dict[str, Any]) -> Iterator[GraphJob]:
     )
     yield GraphJob(
         "clip_dense",
-        ClipDenseGraph(model, CLIP_DENSE_SIZE),
+        ClipDenseGraph(model, window),
         image_cases(dense, (3, 1)),
         ClipDenseReference(model),
         image_size=dense,
@@ -213,12 +213,13 @@ def _clip_jobs(model: Clip, source: dict[str, Any]) -> Iterator[GraphJob]:
     )
 
 
-def _sizes(detector: GroundingDino, sam: Sam) -> NanoSizes:
+def _sizes(detector: GroundingDino, sam: Sam, clip: Clip) -> NanoSizes:
     frame, image = detector.config.frame, sam.config.image_size
+    window = clip.config.image_size
     inputs: dict[StageName, str] = {
         "detector": f"{frame} x {frame} pixels, at most {detector.config.bert_positions} tokens",
         "sam": f"{image} x {image} pixels",
-        "clip": f"windows of {CLIP_DENSE_SIZE} x {CLIP_DENSE_SIZE}, "
+        "clip": f"windows of {window} x {window}, "
         f"crops of {CLIP_IMAGE_SIZE} x {CLIP_IMAGE_SIZE} pixels",
     }
     return NanoSizes(GSD, TILE_SIZE, inputs)

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from t2s_bench.readme import render_readme
+from t2s_rt.errors import UsageError
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -44,6 +47,18 @@ def test_first_command_makes_the_map(tmp_path: Path) -> None:
     assert made == {f"{stem}.{suffix}" for suffix in wanted}
     table = (ROOT / "README.md").read_text()
     assert all(f"| `{name}` |" in table for name in made)
+
+
+def test_figures_are_the_records() -> None:
+    """`t2s-rt bench readme` writes them; nobody copies figures by hand."""
+    text = (ROOT / "README.md").read_text()
+    assert text.count("<!-- figures: ") == text.count("<!-- end of figures -->") >= 3
+    assert render_readme(text, ROOT / "bench" / "records") == text
+
+
+def test_a_section_without_a_record_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'nano'"):
+        render_readme("<!-- figures: nano -->\nold\n<!-- end of figures -->\n", tmp_path)
 
 
 def test_links_inside_the_repository_resolve() -> None:

@@ -6,14 +6,13 @@ import hashlib
 import subprocess
 import sys
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t2s_rt.errors import UsageError
+from t2s_rt.evaluation import ConfusionMatrix, colour_kmeans
 from t2s_rt.synthetic import (
     CLASSES,
     HELD_OUT_SEEDS,
@@ -184,48 +183,13 @@ def test_scene_spec() -> None:
         scene_spec(1, 64, 9.0)
 
 
-def kmeans_baseline(seeds: range | tuple[int, ...], size: int) -> float:
+def kmeans_baseline(seeds: tuple[int, ...], size: int) -> float:
     """Pooled mIoU of colour k-means with k = classes present, matched to the truth afterwards."""
-    inter, union = np.zeros(len(CLASSES)), np.zeros(len(CLASSES))
+    matrix = ConfusionMatrix([c.name for c in CLASSES])
     for seed in seeds:
         scene = render(scene_spec(seed, size))
-        truth = scene.classes.ravel()
-        present = np.unique(truth)
-        pixels = scene.image.reshape(-1, 3).astype(np.float32)
-        cv2.setRNGSeed(1)
-        stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 15, 1.0)
-        _, labels, _ = cv2.kmeans(
-            pixels, len(present), np.empty(0, np.int32), stop, 1, cv2.KMEANS_PP_CENTERS
-        )
-        guess = _matched(truth, np.asarray(labels, np.int32).ravel(), present)
-        for c in present:
-            inter[c] += ((guess == c) & (truth == c)).sum()
-        for c in range(len(CLASSES)):
-            union[c] += ((guess == c) | (truth == c)).sum()
-    known = union > 0
-    return float((inter[known] / union[known]).mean())
-
-
-def _matched(
-    truth: npt.NDArray[np.uint8], labels: npt.NDArray[np.int32], present: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.uint8]:
-    k = len(present)
-    overlap = [np.bincount(labels[truth == c], minlength=k).tolist() for c in present]
-    # exact assignment: best total for the first rows over every set of columns
-    best: dict[int, tuple[int, tuple[int, ...]]] = {0: (0, ())}
-    for row in overlap:
-        step: dict[int, tuple[int, tuple[int, ...]]] = {}
-        for used, (total, chosen) in best.items():
-            for col in range(k):
-                if not used >> col & 1:
-                    key = used | 1 << col
-                    if total + row[col] > step.get(key, (-1, ()))[0]:
-                        step[key] = (total + row[col], (*chosen, col))
-        best = step
-    names = np.zeros(k, np.uint8)
-    for class_id, col in zip(present, best[(1 << k) - 1][1], strict=True):
-        names[col] = class_id
-    return names[labels]
+        matrix.add(scene.classes, colour_kmeans(scene.image, scene.classes))
+    return matrix.miou()
 
 
 def test_colour_alone_does_not_tell() -> None:

@@ -12,11 +12,15 @@ from scipy import ndimage
 
 from t2s_export.nano.data import Sample
 
-__all__ = ["Objects", "augment", "centre_frame", "objects_of", "photometric"]
+__all__ = ["Objects", "augment", "cartoon", "centre_frame", "objects_of", "photometric"]
 
-_CROP_RANGE = (420, 640)
+_CROP_RANGE = (0.8, 1.25)
+"""Stored pixels for a pixel of the frame, as far as the stored scene reaches."""
 _ALTERED = 0.15
 """Share of frames whose pixels are altered."""
+_SHORT = 0.1
+"""Share of frames that a small scene does not fill: black beyond, as the runtime pads tiles."""
+_NO_CLASS = 255
 
 
 @dataclass(frozen=True)
@@ -128,17 +132,51 @@ def _mirrored(sample: Sample, rng: np.random.Generator) -> Sample:
 def augment(sample: Sample, size: int, rng: np.random.Generator) -> Sample:
     """A random frame of ``size`` pixels: crop, scale, mirror, sensor, colour and noise.
 
-    The crop's side is log-uniform between 420 and 640 px of a 640 px scene (in proportion for
-    others) scaled to a 512 px frame, so that ground resolution varies by about ± 20 %.
+    The crop's side is log-uniform around the frame's, so that ground resolution varies by about
+    20 % both ways. Some frames end early, as the tiles of small scenes do.
     """
     stored = sample.image.shape[0]
-    low, high = (c * size / 512 for c in _CROP_RANGE)
+    low, high = (c * size for c in _CROP_RANGE)
     high = min(high, stored)
     low = min(low, high)
     side = round(math.exp(rng.uniform(math.log(low), math.log(high))))
     top, left = (int(rng.integers(0, stored - side + 1)) for _ in range(2))
     frame = _mirrored(_resampled(sample, top, left, side, size), rng)
-    return replace(frame, image=photometric(frame.image, rng))
+    frame = replace(frame, image=photometric(frame.image, rng))
+    return _shortened(frame, rng) if rng.random() < _SHORT else frame
+
+
+def _shortened(sample: Sample, rng: np.random.Generator) -> Sample:
+    """The top left of a frame; the rest is black, of no class and without instances."""
+    size = sample.image.shape[0]
+    height, width = (int(rng.integers(size // 4, size + 1)) for _ in range(2))
+    inside = np.zeros((size, size), bool)
+    inside[:height, :width] = True
+    return replace(
+        sample,
+        image=np.where(inside[..., None], sample.image, np.uint8(0)),
+        classes=np.where(inside, sample.classes, np.uint8(_NO_CLASS)),
+        instances=np.where(inside, sample.instances, np.uint16(0)),
+    )
+
+
+def cartoon(sample: Sample, share: float, rng: np.random.Generator) -> Sample:
+    """Mix the pixels with flat colours: one for each instance, and one for each class elsewhere.
+
+    A crutch for the first steps. With objects that are easy to make out, the parts behind the
+    image encoder (attention to words, box heads, assignment) are learnt in minutes, and give it
+    gradients that mean something by the time the crutch is gone. Colours are drawn anew for each
+    frame: shape, size and surroundings tell what something is, as they will later.
+
+    Args:
+        share: 0 leaves the image as it is, 1 leaves flat colours alone.
+    """
+    colours = rng.uniform(20, 235, (256 + len(sample.class_ids), 3)).astype(np.float32)
+    stuff = sample.instances == 0
+    which = np.where(stuff, sample.classes, sample.instances.astype(np.int64) + 255)
+    mixed = sample.image.astype(np.float32) * (1.0 - share) + colours[which] * share
+    mixed[sample.classes == _NO_CLASS] = 0.0
+    return replace(sample, image=np.asarray(mixed.clip(0, 255), np.uint8))
 
 
 def _coarser_sensor(

@@ -40,5 +40,9 @@ def heads(widths: tuple[int, ...]) -> nn.ModuleList:
 
 
 def class_map_loss(head: nn.Module, tokens: Tensor, shares: Tensor) -> Tensor:
-    """Soft cross-entropy of tokens ``[B, hw, C]`` against shares ``[B, hw, 10]``, a mean."""
-    return -(shares * F.log_softmax(head(tokens), -1)).sum(-1).mean()
+    """Soft cross-entropy of tokens ``[B, hw, C]`` against shares ``[B, hw, 10]``, a mean.
+
+    Patches beyond the scene have no class and count for nothing.
+    """
+    cross = -(shares * F.log_softmax(head(tokens), -1)).sum()
+    return cross / shares.sum().clamp(min=1.0)

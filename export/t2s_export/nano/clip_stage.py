@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from t2s_export.architectures.clip import CLIP_NANO, Clip
 from t2s_export.nano.augment import augment, centre_frame
@@ -21,17 +22,19 @@ from t2s_export.nano.loop import Hyper
 from t2s_export.nano.models import build_model
 from t2s_export.nano.sam_prompts import Region, regions_of
 from t2s_export.nano.vocabulary import TRUTH_CLASSES
+from t2s_export.nano.whitening import whiten_patch_embedding
 from t2s_rt.evaluation.segmentation import ConfusionMatrix
 
 __all__ = ["ClipBatch", "ClipStage", "group_log_probabilities"]
 
 CROP_SIZE = 64
 """Side of the crops of single objects, pixels."""
-_CROPS = 16
-_SMALL_FRAME, _SMALL_BATCH = 128, 6
-_WHOLE_FRAMES_FROM = 0.6
+_CROPS = 6
+_SMALL_FRAME, _SMALL_BATCH = 128, 3
+_WHOLE_FRAMES_FROM = 0.75
 """Share of the budget after which frames are whole; attention over small ones costs a quarter."""
-_TILE = 512
+_PATCH_SCALE = 0.5
+_TILE = 2 * CLIP_NANO.image_size
 _PRESENT = 0.02
 _VALIDATED_SCENES = 32
 # square roots of inverse shares of the classes, so that cars and parking lots are not drowned
@@ -45,6 +48,7 @@ class ClipBatch:
     Attributes:
         images: uint8 ``[B, S, S, 3]``.
         shares: float ``[B, hw, 10]``, share of each truth class in each patch.
+        corner: patch (row, column) of the positional grid that a window begins at.
         crops: uint8 ``[M, 64, 64, 3]``.
         crop_classes: int64 ``[M]``.
         labels: the label set.
@@ -52,6 +56,7 @@ class ClipBatch:
 
     images: Tensor
     shares: Tensor
+    corner: tuple[int, int]
     crops: Tensor
     crop_classes: Tensor
     labels: LabelSet
@@ -98,6 +103,34 @@ def _crop(sample: Sample, region: Region, rng: np.random.Generator) -> npt.NDArr
     )
 
 
+class _Dense(nn.Module):
+    """``Clip.dense`` behind a ``forward``, which ``functional_call`` needs."""
+
+    def __init__(self, clip: Clip) -> None:
+        super().__init__()
+        self.clip = clip
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.clip.dense(images)
+
+
+def _dense_of_window(
+    clip: Clip, images: Tensor, corner: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Dense embeddings of windows ``[B, S, S, 3]`` that keep their place in the frame.
+
+    Resized to a smaller grid, the positions of neighbours would lie farther apart than in whole
+    frames; a cut of the table leaves them as they are.
+    """
+    grid, cells = clip.config.grid, images.shape[1] // clip.config.patch_size
+    table = clip.visual.positional_embedding
+    row, column = corner
+    cut = table[1:].view(grid, grid, -1)[row : row + cells, column : column + cells]
+    positions = torch.cat([table[:1], cut.reshape(cells * cells, -1)])
+    weights = {"clip.visual.positional_embedding": positions}
+    return cast(tuple[Tensor, Tensor, Tensor], functional_call(_Dense(clip), weights, (images,)))
+
+
 class ClipStage:
     """Trains :class:`Clip` at nano size.
 
@@ -109,13 +142,19 @@ class ClipStage:
     name = "clip"
 
     def __init__(self, shards: ShardSet, hyper: Hyper | None = None) -> None:
+        self.fresh = True
         self.shards = shards
-        self.hyper = hyper or Hyper(lr=1e-3, batch=2, warm_up=100, flat=0.3, ema=0.998)
+        self.hyper = hyper or Hyper(
+            lr=1e-3, muon_rate=2.0, batch=1, warm_up=100, flat=0.3, ema=0.998
+        )
         self._weights = torch.tensor(_CLASS_WEIGHTS)
 
     def build(self) -> nn.Module:
-        """A freshly initialised CLIP."""
-        return build_model("clip")
+        """A freshly initialised CLIP whose patch embedding sees texture."""
+        clip = cast(Clip, build_model("clip"))
+        std = cast(tuple[float, float, float], tuple(clip.visual.std.tolist()))
+        whiten_patch_embedding(clip.visual.conv1, self.shards, std, _PATCH_SCALE)
+        return clip
 
     def rate(self, name: str) -> float:
         """All parameters learn at the same rate."""
@@ -127,6 +166,8 @@ class ClipStage:
         whole = spent >= _WHOLE_FRAMES_FROM
         count = self.hyper.batch if whole else _SMALL_BATCH
         size = CLIP_NANO.image_size if whole else _SMALL_FRAME
+        places = (CLIP_NANO.image_size - size) // CLIP_NANO.patch_size + 1
+        row, column = (int(v) for v in rng.integers(0, places, 2))
         for _ in range(count):
             index = int(rng.integers(self.shards.training_count))
             sample = augment(self.shards.sample(index), size, rng)
@@ -134,13 +175,15 @@ class ClipStage:
             for region in regions_of(sample).draw(-(-_CROPS // count), rng):
                 crops.append(_crop(sample, region, rng))
                 crop_classes.append(region.class_id)
-        if not crops:  # a frame of water or snow alone has no regions
+        if not crops:  # frames of water or snow alone have no regions
+            cut = samples[0].classes[:CROP_SIZE, :CROP_SIZE].ravel()
             crops.append(np.ascontiguousarray(samples[0].image[:CROP_SIZE, :CROP_SIZE]))
-            crop_classes.append(int(np.bincount(samples[0].classes[:64, :64].ravel()).argmax()))
+            crop_classes.append(int(np.bincount(cut[cut < CLASSES], minlength=1).argmax()))
         shares = np.stack([class_shares(s.classes, CLIP_NANO.patch_size) for s in samples])
         return ClipBatch(
             torch.from_numpy(np.stack([s.image for s in samples])),
             torch.from_numpy(shares),
+            (row, column),
             torch.from_numpy(np.stack(crops)),
             torch.tensor(crop_classes),
             sample_labels(rng),
@@ -180,7 +223,7 @@ class ClipStage:
         texts = clip.encode_text(batch.labels.ids.to(device))
         empty, words = texts[0], texts[1:]
         scale = clip.logit_scale.exp().clamp(max=100.0)
-        patch, surgery, image = clip.dense(batch.images.to(device))
+        patch, surgery, image = _dense_of_window(clip, batch.images.to(device), batch.corner)
         dense = self._dense_loss(patch, words, empty, batch, scale)
         second = self._dense_loss(surgery, words, empty, batch, scale)
         means = batch.labels.means.to(device)
@@ -198,7 +241,7 @@ class ClipStage:
         return total, {name: float(value.detach()) for name, value in parts.items()}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """mIoU of dense class maps over 512 px tiles (four windows), and accuracy of crops.
+        """mIoU of dense class maps over tiles of four windows, and accuracy of crops.
 
         A pixel's class is the best over the label set after bilinear enlargement; class 0 (the
         other words) is predicted too but not averaged.

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from t2s_rt.errors import UsageError
+from t2s_rt.scene.resample import resample
 from t2s_rt.synthetic import (
     GENERATOR_VERSION,
     HELD_OUT_SEEDS,
@@ -31,9 +32,16 @@ from t2s_rt.synthetic import (
 __all__ = ["GSD_RANGE", "SCENE_SIZE", "Sample", "ShardSet", "prepare_shards"]
 
 SCENE_SIZE = 640
-"""Side of a stored scene in pixels: a 512 px frame with room to crop and scale."""
-GSD_RANGE = (0.21, 0.42)
-"""Ground resolution of stored scenes in metres; cropping scales it by 0.8 to 1.2 more."""
+"""Side of a stored scene in pixels: a 576 px frame with room to crop and scale."""
+WORKING_GSD = 0.3
+"""Metres per pixel of stored scenes, nano's own; cropping scales it by 0.8 to 1.25 more."""
+GSD_RANGE = (0.12, 1.0)
+"""Metres per pixel at which scenes are rendered before they are resampled to `WORKING_GSD`, as
+the runtime does it with any scene: coarse ones arrive soft, fine ones averaged."""
+SMALLEST_OBJECT = 7
+"""Objects whose longer side is shorter than this, in pixels of the rendered scene, are crowd."""
+RENDERING = "any-gsd"
+"""Names the way scenes are rendered, in the folder's name."""
 _META = "shards.json"
 
 
@@ -46,7 +54,7 @@ class Sample:
         classes: uint8 [H, W] truth class ids.
         instances: uint16 [H, W], 0 none, else a row of the tables below plus 1.
         class_ids: uint8 [n] class of each instance.
-        crowd: bool [n], a region and not one object.
+        crowd: bool [n], a region and not one object, or too small to tell.
         pixels: int64 [n] visible pixels of the instance in the stored scene.
     """
 
@@ -103,25 +111,31 @@ class ShardSet:
 
 
 def _render_scene(seed: int, size: int) -> dict[str, Any]:
-    """Render one training scene at a drawn ground resolution; instances become 1 … n."""
+    """Render one training scene at a drawn ground resolution and resample it; instances 1 … n."""
     rng = np.random.default_rng([20261123, seed])
     gsd = math.exp(rng.uniform(math.log(GSD_RANGE[0]), math.log(GSD_RANGE[1])))
-    scene = render(scene_spec(seed, size, gsd))
-    objects = scene.objects
-    ids = np.array([o.id for o in objects], np.int64)
+    side = max(32, round(size * WORKING_GSD / gsd))
+    scene = render(scene_spec(seed, side, gsd))
+    image = resample(scene.image, 0, 0, side, side, size, size)
+    nearest = ((np.arange(size) + 0.5) * side / size).astype(np.int64)
+    where = np.ix_(nearest, nearest)
+    ids = np.array([o.id for o in scene.objects], np.int64)
     order = np.argsort(ids)
-    compact = np.zeros(scene.instances.shape, np.uint16)
+    instances = scene.instances[where]
+    compact = np.zeros(instances.shape, np.uint16)
     if len(ids):
-        place = np.searchsorted(ids[order], scene.instances).clip(max=len(ids) - 1)
-        known = ids[order][place] == scene.instances
+        place = np.searchsorted(ids[order], instances).clip(max=len(ids) - 1)
+        known = ids[order][place] == instances
         compact = np.where(known, order[place] + 1, 0).astype(np.uint16)
+    boxes = np.array([o.box for o in scene.objects], np.float32).reshape(-1, 4)
+    small = (boxes[:, 2:] - boxes[:, :2]).max(1, initial=0) < SMALLEST_OBJECT
     return {
-        "image": scene.image,
-        "classes": scene.classes,
+        "image": np.rint(image).clip(0, 255).astype(np.uint8),
+        "classes": scene.classes[where],
         "instances": compact,
-        "class_ids": np.array([o.class_id for o in objects], np.uint8),
-        "crowd": np.array([o.crowd for o in objects], bool),
-        "pixels": np.array([o.pixels for o in objects], np.int64),
+        "class_ids": np.array([o.class_id for o in scene.objects], np.uint8),
+        "crowd": np.array([o.crowd for o in scene.objects], bool) | small,
+        "pixels": np.bincount(compact.ravel(), minlength=len(ids) + 1)[1:].astype(np.int64),
     }
 
 
@@ -169,7 +183,7 @@ def prepare_shards(
         raise UsageError(
             f"expected 4 to {len(TRAINING_SEEDS)} training scenes, found {count}; change --scenes"
         )
-    folder = runs / f"shards-{GENERATOR_VERSION}-{size}-{count}"
+    folder = runs / f"shards-{GENERATOR_VERSION}-{size}-{count}-{RENDERING}"
     if (folder / _META).is_file():
         return folder
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -14,12 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from t2s_export.architectures.grounding_dino import (
-    DetectorOutput,
     GroundingDino,
     GroundingDinoConfig,
 )
-from t2s_export.nano.augment import Objects, augment, centre_frame, objects_of
-from t2s_export.nano.auxiliary import PREFIX, class_map_loss, class_shares, heads
+from t2s_export.nano.augment import Objects, augment, cartoon, centre_frame, objects_of
+from t2s_export.nano.auxiliary import class_map_loss, class_shares, heads
 from t2s_export.nano.captions import (
     BOX_CLASSES,
     Caption,
@@ -33,6 +31,8 @@ from t2s_export.nano.detector_loss import encoder_loss, total_loss
 from t2s_export.nano.loop import Hyper
 from t2s_export.nano.matching import BoxTargets, corners
 from t2s_export.nano.models import build_model, nano_config
+from t2s_export.nano.whitening import whiten_patch_embedding
+from t2s_export.nano.windowed_detector import WindowedDetector, detect
 from t2s_rt.evaluation.detection import DetectionTally
 
 __all__ = ["DetectorBatch", "DetectorStage", "box_targets", "detect", "wanted_objects"]
@@ -40,9 +40,13 @@ __all__ = ["DetectorBatch", "DetectorStage", "box_targets", "detect", "wanted_ob
 _IGNORE_GRID = 64
 _PATCH = 8
 """Stride of the finest feature level in pixels."""
-_AUXILIARY = 3.0
-_SMALL_FRAME = 256
-_WHOLE_FRAMES_FROM = 0.75
+_AUXILIARY = 1.0
+_WINDOW, _WINDOW_STEP = 256, 64
+"""Side of the training windows, and what their corners in the frame are multiples of, pixels."""
+_WINDOW_QUERIES = 128
+_CARTOON, _CARTOON_FROM, _CARTOON_UNTIL = 0.9, 0.06, 0.3
+"""Share of flat colours in the first frames, and between which shares of the budget it fades."""
+_WHOLE_FRAMES_FROM = 0.85
 """Share of the budget after which frames are whole."""
 _MIN_SIDE, _MIN_LONG, _MIN_PIXELS = 3.0, 5.0, 16
 _REGIONS = (4, 9)
@@ -51,12 +55,16 @@ _REGIONS = (4, 9)
 
 @dataclass(frozen=True)
 class DetectorBatch:
-    """Frames uint8 ``[B, S, S, 3]``, captions, targets and class shares ``[B, hw, 10]``."""
+    """Frames or windows uint8 ``[B, S, S, 3]``, captions, targets and class shares ``[B, hw, 10]``.
+
+    ``corner`` is where windows lie in the frame, (row, column) in pixels; None for whole frames.
+    """
 
     images: Tensor
     captions: CaptionBatch
     targets: list[BoxTargets]
     shares: Tensor
+    corner: tuple[int, int] | None
 
 
 def wanted_objects(objects: Objects) -> npt.NDArray[np.bool_]:
@@ -114,22 +122,6 @@ def box_targets(sample: Sample, caption: Caption, length: int) -> BoxTargets:
     )
 
 
-def detect(model: GroundingDino, images: Tensor, captions: CaptionBatch) -> DetectorOutput:
-    """Run text encoder and detector on one device."""
-    device = images.device
-    ids, token_mask, attention, positions = (
-        t.to(device)
-        for t in (
-            captions.input_ids,
-            captions.token_mask,
-            captions.self_attention_mask,
-            captions.position_ids,
-        )
-    )
-    features = model.encode_text(ids, positions, attention)
-    return model.detect(images, features, token_mask, attention, positions)
-
-
 class _Watched:
     """Keeps the image tokens that enter and leave a detector's feature enhancer."""
 
@@ -154,33 +146,6 @@ class _Watched:
         return (before + after) / 2
 
 
-class _SmallFrame:
-    """Runs a detector's weights on small frames, with proposals of the same size in pixels.
-
-    Most of the training needs many steps more than it needs whole frames: a frame of a quarter
-    of the pixels gives four times as many.
-    """
-
-    def __init__(self, model: GroundingDino) -> None:
-        config = model.config
-        share = config.frame / _SMALL_FRAME
-        small = GroundingDino(
-            dataclasses.replace(config, proposal_size=config.proposal_size * share)
-        )
-        # the same parameters, not copies: gradients land in the model that is trained
-        for name, parameter in model.named_parameters():
-            if name.startswith(PREFIX):
-                continue
-            owner, _, leaf = name.rpartition(".")
-            setattr(small.get_submodule(owner), leaf, parameter)
-        self.small = small.train()
-        self.watched = _Watched(small)
-
-    def __call__(self, images: Tensor, captions: CaptionBatch) -> DetectorOutput:
-        """As :func:`detect`."""
-        return detect(self.small, images, captions)
-
-
 class DetectorStage:
     """Trains :class:`GroundingDino` at nano size.
 
@@ -192,17 +157,21 @@ class DetectorStage:
     name = "detector"
 
     def __init__(self, shards: ShardSet, hyper: Hyper | None = None) -> None:
+        self.fresh = True
         self.shards = shards
         self.hyper = hyper or Hyper(lr=1e-3, batch=2, warm_up=100, flat=0.5, ema=0.998)
         config = nano_config("detector")
         self.frame = cast(GroundingDinoConfig, config).frame
-        self._small: WeakKeyDictionary[nn.Module, _SmallFrame] = WeakKeyDictionary()
-        self._whole: WeakKeyDictionary[nn.Module, _Watched] = WeakKeyDictionary()
+        self._windowed: WeakKeyDictionary[nn.Module, WindowedDetector] = WeakKeyDictionary()
+        self._watched: WeakKeyDictionary[nn.Module, _Watched] = WeakKeyDictionary()
 
     def build(self) -> nn.Module:
         """A detector with the training initialisation and a class map as a training aid."""
         model = build_model("detector")
-        width = cast(GroundingDino, model).config.d_model
+        config = cast(GroundingDino, model).config
+        embedding = cast(GroundingDino, model).backbone[0].patch_embed.proj  # type: ignore[union-attr]
+        whiten_patch_embedding(cast(nn.Conv2d, embedding), self.shards, config.pixel_std, 1.0)
+        width = config.d_model
         model.add_module("auxiliary", heads((width, width)))
         return model
 
@@ -215,19 +184,30 @@ class DetectorStage:
     def batch(self, rng: np.random.Generator, spent: float) -> DetectorBatch:
         """Augmented frames with one drawn caption each."""
         whole = spent >= _WHOLE_FRAMES_FROM
-        size = self.frame if whole else _SMALL_FRAME
+        size = self.frame if whole else _WINDOW
         count = 1 if whole else self.hyper.batch
+        places = (self.frame - _WINDOW) // _WINDOW_STEP + 1
+        row, column = (int(v) * _WINDOW_STEP for v in rng.integers(0, places, 2))
         picks = rng.integers(0, self.shards.training_count, count)
         samples = [augment(self.shards.sample(int(i)), size, rng) for i in picks]
-        return self._collate(samples, [sample_caption(rng) for _ in samples])
+        faded = (spent - _CARTOON_FROM) / (_CARTOON_UNTIL - _CARTOON_FROM)
+        if self.fresh and (share := _CARTOON * min(1.0, 1.0 - faded)) > 0:
+            samples = [cartoon(s, share * float(rng.uniform(0.6, 1.0)), rng) for s in samples]
+        captions = [sample_caption(rng) for _ in samples]
+        return self._collate(samples, captions, None if whole else (row, column))
 
-    def _collate(self, samples: Sequence[Sample], captions: Sequence[Caption]) -> DetectorBatch:
+    def _collate(
+        self,
+        samples: Sequence[Sample],
+        captions: Sequence[Caption],
+        corner: tuple[int, int] | None,
+    ) -> DetectorBatch:
         batch = collate_captions(captions)
         length = batch.input_ids.shape[1]
         targets = [box_targets(s, c, length) for s, c in zip(samples, captions, strict=True)]
         images = torch.from_numpy(np.stack([s.image for s in samples]))
         shares = np.stack([class_shares(s.classes, _PATCH) for s in samples])
-        return DetectorBatch(images, batch, targets, torch.from_numpy(shares))
+        return DetectorBatch(images, batch, targets, torch.from_numpy(shares), corner)
 
     def count(self, batch: DetectorBatch) -> int:
         """Number of frames in a batch."""
@@ -237,17 +217,16 @@ class DetectorStage:
         """Dense encoder loss and the set losses of all decoder layers."""
         device = next(model.parameters()).device
         images = batch.images.to(device)
-        size = images.shape[1]
-        if size == self.frame:
-            if model not in self._whole:
-                self._whole[model] = _Watched(cast(GroundingDino, model))
-            watched = self._whole[model]
-            output = detect(cast(GroundingDino, model), images, batch.captions)
+        detector = cast(GroundingDino, model)
+        if batch.corner is None:
+            watched = self._watch(detector)
+            output = detect(detector, images, batch.captions)
         else:
-            if model not in self._small:
-                self._small[model] = _SmallFrame(cast(GroundingDino, model))
-            watched = self._small[model].watched
-            output = self._small[model](images, batch.captions)
+            if model not in self._windowed:
+                self._windowed[model] = WindowedDetector(detector, _WINDOW, _WINDOW_QUERIES)
+            windowed = self._windowed[model]
+            watched = self._watch(windowed.small)
+            output = windowed(images, batch.captions, batch.corner)
         if output.encoder_logits is None or output.encoder_boxes is None:
             raise TypeError("a detector in training mode returns its encoder's predictions")
         targets = [t.to(device) for t in batch.targets]
@@ -259,11 +238,17 @@ class DetectorStage:
             output.valid,
             targets,
             token_mask,
-            size,
+            images.shape[1],
         )
         total, parts = total_loss(output.layers, encoder, targets, token_mask)
         aid = watched.loss(cast(nn.ModuleList, model.auxiliary), batch.shares.to(device))
         return total + _AUXILIARY * aid, {**parts, "class_map": float(aid.detach())}
+
+    def _watch(self, detector: GroundingDino) -> _Watched:
+        """The watcher of a detector, made once."""
+        if detector not in self._watched:
+            self._watched[detector] = _Watched(detector)
+        return self._watched[detector]
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """AP50 of each box class, objects of at least 8 px, caption of all truth classes."""

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from t2s_export.nano.optimiser import MuonAdamW
+
 __all__ = ["Budget", "Hyper", "Progress", "Stage", "TrainingLoop"]
 
 BatchT = TypeVar("BatchT")
@@ -27,7 +29,8 @@ class Hyper:
     """Optimisation of a stage.
 
     Attributes:
-        lr: AdamW's peak learning rate.
+        lr: peak learning rate.
+        muon_rate: factor on it for hidden matrices, which Muon trains.
         batch: frames in a lane's share of a step.
         lanes: shares of a step, each on a thread and core of its own on a CPU; their gradients
             are averaged. Two threads with a share each are faster than one share on two threads.
@@ -39,6 +42,7 @@ class Hyper:
     """
 
     lr: float = 1e-3
+    muon_rate: float = 1.0
     batch: int = 1
     lanes: int = 2
     warm_up: int = 200
@@ -53,6 +57,8 @@ class Stage(Protocol[BatchT]):
 
     name: str
     hyper: Hyper
+    fresh: bool
+    """Whether the weights began at random, so that what eases the first minutes applies."""
 
     def build(self) -> nn.Module:
         """The freshly initialised module."""
@@ -105,19 +111,6 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def _groups(stage: Stage[Any], model: nn.Module) -> list[dict[str, Any]]:
-    """Parameter groups by weight decay and rate."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        bare = parameter.dim() < 2 or any(k in name for k in ("embed", "rel_pos", "relative_pos"))
-        decay = 0.0 if bare else stage.hyper.weight_decay
-        groups.setdefault((decay, stage.rate(name)), []).append(parameter)
-    return [
-        {"params": parameters, "weight_decay": decay, "rate": rate}
-        for (decay, rate), parameters in groups.items()
-    ]
-
-
 class TrainingLoop(Generic[BatchT]):
     """Trains one stage within a budget.
 
@@ -148,8 +141,9 @@ class TrainingLoop(Generic[BatchT]):
         torch.manual_seed(seed)
         self.model = stage.build().to(device)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
-        self.optimiser = torch.optim.AdamW(
-            _groups(stage, self.model), lr=stage.hyper.lr, betas=(0.9, 0.98)
+        hyper = stage.hyper
+        self.optimiser = MuonAdamW(
+            self.model, hyper.lr, hyper.weight_decay, stage.rate, hyper.muon_rate
         )
         self.progress = Progress()
         self._replicas = [self._replica() for _ in range(stage.hyper.lanes)]
@@ -188,10 +182,12 @@ class TrainingLoop(Generic[BatchT]):
         self.optimiser.load_state_dict(state["optimiser"])
         self.progress = Progress(**state["progress"])
         self.seed = state["seed"]
+        self.stage.fresh = not self.progress.history
         return True
 
     def start_from(self, weights: Callable[[nn.Module], None]) -> None:
         """Begin a new run from given weights instead of random ones."""
+        self.stage.fresh = False
         weights(self.model)
         self.average.load_state_dict(self.model.state_dict())
 

@@ -34,7 +34,9 @@ def nano_config(stage: str) -> ModelConfig:
     if stage == "detector":
         # proposals start at 12.8, 25.6 and 51.2 px, the sizes that the levels are trained for
         return dataclasses.replace(
-            GDINO_NANO, vocabulary_size=len(bert_vocabulary()), proposal_size=0.025
+            GDINO_NANO,
+            vocabulary_size=len(bert_vocabulary()),
+            proposal_size=12.8 / GDINO_NANO.frame,
         )
     if stage == "clip":
         vocabulary, _ = byte_pair_vocabulary(known_words())

@@ -13,21 +13,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2s_export.architectures.sam import SAM_NANO, Sam
-from t2s_export.architectures.sam.mask_decoder import TwoWayLayer
 from t2s_export.nano.augment import augment, centre_frame, objects_of
 from t2s_export.nano.auxiliary import class_map_loss, class_shares, heads
 from t2s_export.nano.data import Sample, ShardSet
 from t2s_export.nano.detector_stage import wanted_objects
 from t2s_export.nano.loop import Hyper
 from t2s_export.nano.models import build_model
+from t2s_export.nano.sam_geometry import place_positions, rectangles
 from t2s_export.nano.sam_prompts import PromptGroup, sample_prompts
 from t2s_export.nano.windowed_sam import WindowedSam
 from t2s_rt.evaluation.segmentation import mask_iou
 
 __all__ = ["SamBatch", "SamStage", "mask_losses"]
 
-_WINDOWS = ((0.65, 128), (0.9, 256), (2.0, 512))
+_GEOMETRY_UNTIL = 0.12
+"""Share of the budget that goes to boxes without images."""
+_GEOMETRY_SIDES = (64, 64, 128)
+_RECTANGLES, _NOISE = 24, (0.3, 1.0)
+_WINDOWS = ((0.65, 128), (0.85, 256), (2.0, SAM_NANO.image_size))
 """Side of the training windows until a share of the budget is spent; whole frames at the end."""
+_WINDOWS_LATER = ((0.15, 128), (0.4, 256), (2.0, SAM_NANO.image_size))
+"""The same for a run that begins with trained weights: attention over few tokens is learnt by
+then, and what is left is to spread it over the thousands of a whole frame."""
 _AUXILIARY = 1.0
 _FAR = 0.15
 """Weight of the mean entropy away from the object against that around it."""
@@ -38,12 +45,21 @@ _VALIDATED_SCENES, _VALIDATED_OBJECTS = 24, 24
 
 @dataclass(frozen=True)
 class SamBatch:
-    """Images uint8 ``[B, S, S, 3]``, prompt groups per image, the window's corner, class shares."""
+    """Prompts on images, or on noise in the place of image embeddings.
+
+    Attributes:
+        images: uint8 ``[B, S, S, 3]``, or noise float ``[B, C, S / 8, S / 8]``.
+        prompts: groups of prompts per image.
+        side: S, pixels.
+        corner: of the window in the frame, None for whole frames.
+        shares: class shares per patch ``[B, hw, 10]``; None for noise.
+    """
 
     images: Tensor
     prompts: list[list[PromptGroup]]
+    side: int
     corner: tuple[int, int] | None
-    shares: Tensor
+    shares: Tensor | None
 
 
 def _surroundings(target: Tensor) -> Tensor:
@@ -117,24 +133,13 @@ def _group_loss(logits: Tensor, iou: Tensor, group: PromptGroup) -> tuple[Tensor
     return mask.mean() + error, parts
 
 
-def sharpen_positions(sam: Sam) -> None:
-    """Let prompts find their place from the first step, in place.
-
-    Fourier features of one scale blur positions over 40 px, and unrelated query and key
-    projections cannot compare them at all: learning that alone takes thousands of steps. Spread
-    the scales up to eight times finer, and start the decoder's cross attentions with one common
-    orthogonal projection for queries and keys.
-    """
-    with torch.no_grad():
-        matrix = sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
-        matrix.mul_(torch.logspace(0.0, float(np.log10(8.0)), matrix.shape[1]))
-        for layer in sam.mask_decoder.transformer.layers:
-            two_way = cast(TwoWayLayer, layer)
-            for attention in (two_way.cross_attn_token_to_image, two_way.cross_attn_image_to_token):
-                shared = nn.init.orthogonal_(torch.empty_like(attention.q_proj.weight))
-                for projection in (attention.q_proj, attention.k_proj):
-                    projection.weight.copy_(2.0 * shared)
-                    nn.init.zeros_(projection.bias)
+def _noise_batch(side: int, corner: tuple[int, int], rng: np.random.Generator) -> SamBatch:
+    """Rectangles on noise of the amplitude of image embeddings."""
+    cells = side // SAM_NANO.patch_size
+    noise = rng.standard_normal((1, SAM_NANO.out_channels, cells, cells), np.float32)
+    noise *= np.float32(rng.uniform(*_NOISE))
+    group = rectangles(_RECTANGLES, side, rng)
+    return SamBatch(torch.from_numpy(noise), [[group]], side, corner, None)
 
 
 class SamStage:
@@ -148,14 +153,15 @@ class SamStage:
     name = "sam"
 
     def __init__(self, shards: ShardSet, hyper: Hyper | None = None) -> None:
+        self.fresh = True
         self.shards = shards
-        self.hyper = hyper or Hyper(lr=1e-3, batch=2, warm_up=100, flat=0.4, ema=0.998)
+        self.hyper = hyper or Hyper(lr=1.5e-3, batch=2, warm_up=100, flat=0.4, ema=0.998)
         self._windowed: WeakKeyDictionary[nn.Module, dict[int, WindowedSam]] = WeakKeyDictionary()
 
     def build(self) -> nn.Module:
         """A freshly initialised SAM with a class map as a training aid."""
         model = build_model("sam")
-        sharpen_positions(cast(Sam, model))
+        place_positions(cast(Sam, model))
         model.add_module("auxiliary", heads((SAM_NANO.out_channels,)))
         return model
 
@@ -166,11 +172,17 @@ class SamStage:
     def batch(self, rng: np.random.Generator, spent: float) -> SamBatch:
         """One window (or whole frame near the end) per lane share, with its prompts."""
         frame = SAM_NANO.image_size
-        size = next(side for until, side in _WINDOWS if spent < until)
-        count = self.hyper.batch if size == _WINDOWS[0][1] else 1
+        geometry = self.fresh and spent < _GEOMETRY_UNTIL
+        windows = _WINDOWS if self.fresh else _WINDOWS_LATER
+        size = next(side for until, side in windows if spent < until)
+        if geometry:
+            size = int(rng.choice(_GEOMETRY_SIDES))
+        count = self.hyper.batch if size == windows[0][1] else 1
         step = SAM_NANO.window_size * SAM_NANO.patch_size
         places = (frame - size) // step + 1
         corner = (int(rng.integers(places)) * step, int(rng.integers(places)) * step)
+        if geometry:
+            return _noise_batch(size, corner, rng)
         samples: list[Sample] = []
         prompts: list[list[PromptGroup]] = []
         while len(samples) < count:
@@ -182,7 +194,7 @@ class SamStage:
         images = torch.from_numpy(np.stack([s.image for s in samples]))
         shares = np.stack([class_shares(s.classes, SAM_NANO.patch_size) for s in samples])
         place = None if size == frame else corner
-        return SamBatch(images, prompts, place, torch.from_numpy(shares))
+        return SamBatch(images, prompts, size, place, torch.from_numpy(shares))
 
     def count(self, batch: SamBatch) -> int:
         """Number of frames in a batch."""
@@ -192,14 +204,15 @@ class SamStage:
         """Mean loss over the groups of all images."""
         sam = cast(Sam, model)
         runners = self._windowed.setdefault(model, {})
-        size = batch.images.shape[1]
-        if size not in runners:
-            runners[size] = WindowedSam(sam, size)
+        if batch.side not in runners:
+            runners[batch.side] = WindowedSam(sam, batch.side)
         device = next(model.parameters()).device
         inputs = [
             [(g.coords.to(device), g.labels.to(device)) for g in groups] for groups in batch.prompts
         ]
-        outputs, embeddings = runners[size](batch.images.to(device), inputs, batch.corner)
+        outputs, embeddings = runners[batch.side](
+            batch.images.to(device), inputs, batch.corner, encoded=batch.shares is None
+        )
         total = torch.zeros((), device=device)
         count = 0
         parts: dict[str, list[float]] = {}
@@ -211,6 +224,8 @@ class SamStage:
                     parts.setdefault(name, []).append(value)
         names = ("box_mask", "box_iou_error", "box_iou", "point_mask", "point_iou_error")
         means = {n: float(np.mean(parts.get(n, [0.0]))) for n in (*names, "point_iou")}
+        if batch.shares is None:
+            return total / count, means
         (head,) = cast(nn.ModuleList, model.auxiliary)
         tokens = embeddings.flatten(2).transpose(1, 2)
         aid = class_map_loss(head, tokens, batch.shares.to(device))

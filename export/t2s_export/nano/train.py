@@ -40,7 +40,7 @@ from t2s_rt.errors import BackendError, T2SError, UsageError
 __all__ = ["TrainOptions", "train_stage"]
 
 DEFAULT_MINUTES = 40.0
-DEFAULT_SCENES = 900
+DEFAULT_SCENES = 2400
 _ROOT = source_checkout()
 _STAGES: dict[str, type[DetectorStage] | type[SamStage] | type[ClipStage]] = {
     "detector": DetectorStage,

@@ -48,8 +48,10 @@ class _EncodeDecode(nn.Module):
         super().__init__()
         self.sam = sam
 
-    def forward(self, image: Tensor, prompts: list[list[tuple[Tensor, Tensor]]]) -> Output:
-        embeddings = self.sam.encode(image)
+    def forward(
+        self, image: Tensor, prompts: list[list[tuple[Tensor, Tensor]]], encoded: bool = False
+    ) -> Output:
+        embeddings = image if encoded else self.sam.encode(image)
         masks = [
             [self.sam.decode(embedding[None], coords, labels) for coords, labels in groups]
             for embedding, groups in zip(embeddings, prompts, strict=True)
@@ -100,6 +102,7 @@ class WindowedSam:
         image: Tensor,
         prompts: list[list[tuple[Tensor, Tensor]]],
         corner: tuple[int, int] | None = None,
+        encoded: bool = False,
     ) -> Output:
         """Mask logits and IoU of groups of prompts.
 
@@ -108,16 +111,17 @@ class WindowedSam:
             prompts: per image groups of (coords ``[N, P, 2]`` in pixels of ``image``, labels
                 ``[N, P]``).
             corner: (row, column) of the window in frame pixels, None for whole frames.
+            encoded: ``image`` already is an embedding ``[B, C, h, w]``.
 
         Returns:
             per image and group what ``Sam.decode`` returns, and the image embeddings
             ``[B, C, h, w]``.
         """
         if corner is None:
-            return cast(Output, self.whole(image, prompts))
+            return cast(Output, self.whole(image, prompts, encoded))
         size, patch = self.sam.config.image_size, self.sam.config.patch_size
         row, column = corner
         self.positions.offset = torch.tensor([column / size, row / size], device=image.device)
         weights = self._weights(row // patch, column // patch)
-        result = functional_call(self.small, weights, (image, prompts))
+        result = functional_call(self.small, weights, (image, prompts, encoded))
         return cast(Output, result)

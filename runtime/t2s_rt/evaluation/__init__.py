@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from t2s_rt.evaluation.baselines import colour_kmeans
+from t2s_rt.evaluation.baselines import colour_kmeans, match_clusters
 from t2s_rt.evaluation.detection import DetectionScores, DetectionTally, box_iou
 from t2s_rt.evaluation.segmentation import ConfusionMatrix, mask_iou
 
@@ -13,4 +13,5 @@ __all__ = [
     "box_iou",
     "colour_kmeans",
     "mask_iou",
+    "match_clusters",
 ]

@@ -99,10 +99,11 @@ class Segmenter:
     Args:
         encoder: session of a graph with the role ``mask_encoder``.
         decoder: session of a graph with the role ``mask_decoder``.
-        chunk: prompts in one decoder call; bounds its memory.
+        chunk: prompts in one decoder call; bounds its memory, and on a CPU keeps what a call
+            works on in the caches (nano: a third less time with 4 prompts than with 8).
     """
 
-    def __init__(self, encoder: Session, decoder: Session, chunk: int = 8) -> None:
+    def __init__(self, encoder: Session, decoder: Session, chunk: int = 4) -> None:
         size = encoder.entry.image_size
         if size is None:
             raise InternalError("expected a mask encoder with an image size, found none")

@@ -17,6 +17,7 @@ from t2s_export.architectures.clip import (
     ClipTextGraph,
 )
 
+SIDE = CLIP_NANO.image_size
 SHAPE_OPERATORS = {"Shape", "Expand", "Pad", "If", "Loop", "NonZero", "Where", "Range"}
 
 
@@ -66,16 +67,20 @@ def test_crop_graph_equals_the_model_for_any_batch(nano: Clip) -> None:
 
 def test_dense_graph_equals_the_model_for_any_batch(nano: Clip) -> None:
     names = ["patch_embeddings", "surgery_embeddings", "image_embedding"]
-    model = export(ClipDenseGraph(nano, 256), images(256, 2), names, {0: "B"})
+    model = export(ClipDenseGraph(nano, SIDE), images(SIDE, 2), names, {0: "B"})
     # a batch of any size passes without one operator that computes shapes
     assert operators(model).isdisjoint(SHAPE_OPERATORS)
     runner = session(model)
-    image = images(256, 1)
+    image = images(SIDE, 1)
     found = runner.run(None, {"input": image.numpy()})
-    assert [x.shape for x in found] == [(1, 1024, 64), (1, 1024, 64), (1, 64)]
+    assert [x.shape for x in found] == [(1, (SIDE // 8) ** 2, 64)] * 2 + [(1, 64)]
     for x, expected in zip(found, nano.dense(image), strict=True):
         assert_same_numbers(x, expected)
-    assert runner.run(None, {"input": images(256, 3).numpy()})[0].shape == (3, 1024, 64)
+    assert runner.run(None, {"input": images(SIDE, 3).numpy()})[0].shape == (
+        3,
+        (SIDE // 8) ** 2,
+        64,
+    )
 
 
 def test_text_graph_equals_the_model_for_any_number_and_length(nano: Clip) -> None:

@@ -185,7 +185,12 @@ def test_stage_batches_depend_on_the_generator_only(shards: ShardSet) -> None:
     assert not torch.equal(first.images, other.images)
     boxes = first.targets[0].boxes
     assert first.images.shape == (2, 256, 256, 3)
-    assert stage.batch(np.random.default_rng(3), 0.9).images.shape == (1, 512, 512, 3)
+    assert stage.batch(np.random.default_rng(3), 0.9).images.shape == (
+        1,
+        stage.frame,
+        stage.frame,
+        3,
+    )
     assert bool((corners(boxes) >= 0).all() and (corners(boxes) <= 1).all())
 
 

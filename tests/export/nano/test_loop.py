@@ -27,6 +27,9 @@ class Line:
     name = "line"
     hyper = Hyper(lr=0.05, batch=4, warm_up=3, ema=0.9)
 
+    def __init__(self) -> None:
+        self.fresh = True
+
     def build(self) -> nn.Module:
         return nn.Linear(3, 1)
 

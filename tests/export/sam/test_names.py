@@ -31,7 +31,7 @@ def test_names_and_shapes_are_the_official_ones(config: SamConfig, name: str) ->
     [
         ({"image_size": 100}, "image_size"),
         ({"num_heads": 7}, "num_heads"),
-        ({"global_rows": 9}, "global_rows"),
+        ({"global_rows": 7}, "global_rows"),
         ({"decoder_heads": 24}, "decoder_heads"),
     ],
 )

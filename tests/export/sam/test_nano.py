@@ -10,6 +10,8 @@ from tests.oracles.weights import randomise
 
 from t2s_export.architectures.sam import SAM_NANO, MaskDecoderGraph, MaskEncoderGraph, Sam
 
+SIZE = SAM_NANO.image_size
+GRID = SAM_NANO.grid
 SHAPE_OPERATORS = {"Shape", "Expand", "Pad", "If", "Loop", "NonZero", "Where", "Range"}
 
 
@@ -23,9 +25,9 @@ def nano() -> Sam:
 def test_every_parameter_learns() -> None:
     model = Sam(SAM_NANO)
     generator = torch.Generator().manual_seed(0)
-    image = torch.rand((1, 512, 512, 3), generator=generator) * 255
+    image = torch.rand((1, SIZE, SIZE, 3), generator=generator) * 255
     labels = torch.tensor([[1.0, 0.0, -1.0], [2.0, 3.0, -1.0]])
-    coords = torch.rand((2, 3, 2), generator=generator) * 512
+    coords = torch.rand((2, 3, 2), generator=generator) * SIZE
     masks, iou = model.decode(model.encode(image), coords, labels)
     target = torch.rand(masks.shape, generator=generator)
     loss = ((masks - target) ** 2).mean() + iou.sum()
@@ -55,13 +57,13 @@ def test_encoder_graph_equals_the_model_for_any_batch(nano: Sam) -> None:
     (found,) = session(model).run(None, {"image": image.numpy()})
     with torch.no_grad():
         expected = nano.encode(image).numpy()
-    assert found.shape == (1, 64, 64, 64)
+    assert found.shape == (1, 64, GRID, GRID)
     assert_same_numbers(found, expected)
 
 
 def test_decoder_graph_equals_the_model_for_any_number_of_prompts_and_points(nano: Sam) -> None:
     generator = torch.Generator().manual_seed(7)
-    embedding = torch.randn((1, 64, 64, 64), generator=generator)
+    embedding = torch.randn((1, 64, GRID, GRID), generator=generator)
     names = ["image_embedding", "point_coords", "point_labels"]
     model = export_onnx(
         MaskDecoderGraph(nano),
@@ -78,7 +80,7 @@ def test_decoder_graph_equals_the_model_for_any_number_of_prompts_and_points(nan
     assert operators(model).isdisjoint(SHAPE_OPERATORS - {"Shape"})
     runner = session(model)
     for count, points in ((1, 1), (3, 2), (2, 6)):
-        coords = torch.rand((count, points, 2), generator=generator) * 512
+        coords = torch.rand((count, points, 2), generator=generator) * SIZE
         labels = torch.randint(-1, 4, (count, points), generator=generator).float()
         inputs = (embedding, coords, labels)
         masks, iou = runner.run(
@@ -86,7 +88,7 @@ def test_decoder_graph_equals_the_model_for_any_number_of_prompts_and_points(nan
         )
         with torch.no_grad():
             expected = nano.decode(*inputs)
-        assert masks.shape == (count, 4, 256, 256)
+        assert masks.shape == (count, 4, 4 * GRID, 4 * GRID)
         assert_same_numbers(masks, expected[0].numpy())
         assert_same_numbers(iou, expected[1].numpy())
 

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
 from t2s_rt.errors import UsageError
-from t2s_rt.evaluation import ConfusionMatrix, DetectionTally, box_iou, colour_kmeans, mask_iou
+from t2s_rt.evaluation import (
+    ConfusionMatrix,
+    DetectionTally,
+    box_iou,
+    colour_kmeans,
+    mask_iou,
+    match_clusters,
+)
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -105,3 +113,27 @@ def test_kmeans_separates_plain_colours_and_not_equal_ones() -> None:
     assert (colour_kmeans(plain, truth) == truth).all()
     noise = np.random.default_rng(0).integers(0, 255, (32, 32, 3)).astype(np.uint8)
     assert (colour_kmeans(noise, truth) == truth).mean() < 0.7
+
+
+@given(st.integers(1, 9), st.integers(0, 2**32 - 1))
+@settings(max_examples=40, deadline=None)
+def test_clusters_are_matched_as_the_assignment_problem_wants(classes: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    ids = rng.permutation(12)[:classes].astype(np.uint8)
+    truth = rng.choice(ids, (24, 24))
+    truth.flat[:classes] = ids
+    clusters = np.where(rng.random((24, 24)) < 0.5, truth, rng.integers(0, 99)) % classes
+    named = match_clusters(clusters, truth)
+    present = np.unique(truth)
+    hits = np.array(
+        [[np.sum((truth == c) & (clusters == k)) for k in range(classes)] for c in present]
+    )
+    rows, columns = linear_sum_assignment(hits, maximize=True)
+    assert np.sum(named == truth) == hits[rows, columns].sum()
+    pairs = {(int(k), int(c)) for k, c in zip(clusters.flat, named.flat, strict=True)}
+    assert len({k for k, _ in pairs}) == len(pairs) == len({c for _, c in pairs})
+
+
+def test_more_clusters_than_classes_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 clusters"):
+        match_clusters(np.array([[0, 1, 2]]), np.array([[0, 0, 1]], np.uint8))

@@ -87,7 +87,7 @@ VIT_L_14 = ClipConfig(224, 14, 1024, 24, 16, 768, 768, 12, 12)
 VIT_L_14_336 = ClipConfig(336, 14, 1024, 24, 16, 768, 768, 12, 12)
 """CLIP ViT-L/14@336."""
 CLIP_NANO = ClipConfig(
-    image_size=256,
+    image_size=304,
     patch_size=8,
     width=128,
     layers=6,
@@ -100,4 +100,4 @@ CLIP_NANO = ClipConfig(
     vocab_size=128,
     surgery_blocks=3,
 )
-"""The model that the project trains itself: 32 x 32 patches of 8 px."""
+"""The model that the project trains itself: 38 x 38 patches of 8 px."""

@@ -134,7 +134,7 @@ SWIN_B = GroundingDinoConfig(
 """The official ``groundingdino_swinb_cogcoor`` checkpoint."""
 
 GDINO_NANO = GroundingDinoConfig(
-    frame=512,
+    frame=576,
     swin_width=32,
     swin_depths=(2, 2, 4),
     swin_heads=(2, 4, 8),

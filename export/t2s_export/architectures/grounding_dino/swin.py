@@ -128,7 +128,7 @@ class SwinBlock(nn.Module):
         window, width, shift = self.window, self.width, self.shift
         grid = tokens.reshape(-1, rows, columns, width)
         if (rows, columns) != (full_rows, full_columns):
-            grid = F.pad(grid, (0, 0, 0, full_columns - columns, 0, full_rows - rows))
+            grid = _extend(grid, full_rows - rows, full_columns - columns)
         if shift:
             grid = torch.roll(grid, (-shift, -shift), (1, 2))
         down, across = full_rows // window, full_columns // window
@@ -150,6 +150,20 @@ class SwinBlock(nn.Module):
         return output
 
 
+def _extend(grid: Tensor, rows: int, columns: int) -> Tensor:
+    """Append rows and columns of zeros to ``[B, h, w, C]``, for a batch of any size.
+
+    The zeros are made of the grid's own first rows: the exporter turns a Pad into operators on
+    shapes, which engines fuse badly.
+    """
+    for axis, count in ((1, rows), (2, columns)):
+        while count:
+            part = grid.narrow(axis, 0, min(count, grid.shape[axis])) * 0.0
+            grid = torch.cat([grid, part], axis)
+            count -= part.shape[axis]
+    return grid
+
+
 class PatchMerging(nn.Module):
     """Halve the token grid and double the channels."""
 
@@ -163,7 +177,7 @@ class PatchMerging(nn.Module):
         """Map ``[B, h * w, C]`` to ``[B, ceil(h/2) * ceil(w/2), 2C]``."""
         grid = tokens.reshape(-1, rows, columns, self.width)
         if rows % 2 or columns % 2:
-            grid = F.pad(grid, (0, 0, 0, columns % 2, 0, rows % 2))
+            grid = _extend(grid, rows % 2, columns % 2)
         down, across = (rows + 1) // 2, (columns + 1) // 2
         grid = grid.reshape(-1, down, 2, across, 2, self.width)
         # The official order of the four neighbours: the row runs fastest.

@@ -88,7 +88,7 @@ SAM_VIT_L = SamConfig(1024, 16, 1024, 24, 16, (5, 11, 17, 23), 14)
 SAM_VIT_H = SamConfig(1024, 16, 1280, 32, 16, (7, 15, 23, 31), 14)
 """sam_vit_h_4b8939."""
 SAM_NANO = SamConfig(
-    image_size=512,
+    image_size=576,
     patch_size=8,
     embed_dim=80,
     depth=6,
@@ -100,4 +100,4 @@ SAM_NANO = SamConfig(
     decoder_mlp_dim=128,
     iou_hidden_dim=64,
 )
-"""The model that the project trains itself: 64 x 64 tokens of 8 px, no window padding."""
+"""The model that the project trains itself: 72 x 72 tokens of 8 px, no window padding."""

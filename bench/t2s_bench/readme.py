@@ -1,0 +1,126 @@
+"""The README's figures from the records in ``bench/records``, between its markers.
+
+A section begins with ``<!-- figures: NAME -->`` and ends with ``<!-- end of figures -->``; what is
+between is written here and nowhere else, so that no figure is copied by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from t2s_bench.machine import one_line
+from t2s_rt.errors import UsageError
+
+__all__ = ["render_readme", "write_readme"]
+
+_SECTION = re.compile(
+    r"(?P<head><!-- figures: (?P<name>\w+) -->\n).*?(?P<tail><!-- end of figures -->)", re.S
+)
+_AP_FLOOR, _MASK_FLOOR = 0.50, 0.65
+
+
+def write_readme(readme: Path, records: Path) -> bool:
+    """Bring a README up to date; True if it changed.
+
+    Raises:
+        UsageError: a section without a record.
+    """
+    before = readme.read_text(encoding="utf-8")
+    after = render_readme(before, records)
+    if after != before:
+        readme.write_text(after, encoding="utf-8")
+    return after != before
+
+
+def render_readme(text: str, records: Path) -> str:
+    """``text`` with every section of figures as the records say."""
+
+    def section(found: re.Match[str]) -> str:
+        name = found["name"]
+        path = records / f"{name}.json"
+        if name not in _SECTIONS or not path.is_file():
+            raise UsageError(
+                f"README section of figures {name!r}: expected one of {sorted(_SECTIONS)} with a "
+                f"record {path}, found none; run the bench with -o first"
+            )
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return f"{found['head']}{_SECTIONS[name](record)}\n{found['tail']}"
+
+    return _SECTION.sub(section, text)
+
+
+def _accuracy(record: dict[str, Any]) -> str:
+    """Tables of ``bench nano``."""
+    detector, masks, miou = record["detector"], record["mask_iou_from_true_boxes"], record["miou"]
+    names = list(detector)
+    size, scenes = record["size"], record["scenes"]
+
+    def row(title: str, values: list[float], last: str) -> str:
+        return f"| {title} | {' | '.join(f'{v:.3f}' for v in values)} | {last} |"
+
+    return "\n".join(
+        [
+            f"| on {scenes} held-out scenes of {size}² | {' | '.join(names)} | floor |",
+            f"|---|{'---|' * len(names)}---|",
+            row("detector, AP50", [detector[n]["ap50"] for n in names], f"{_AP_FLOOR:.2f} each"),
+            row(
+                "mask IoU from true boxes",
+                [masks.get(n, float("nan")) for n in names],
+                f"{_MASK_FLOOR:.2f} over all ({masks['all']:.3f})",
+            ),
+            "",
+            "| mIoU over the nine classes | |",
+            "|---|---|",
+            f"| colour k-means, its clusters matched to the classes by the truth | "
+            f"{miou['kmeans']:.3f} |",
+            f"| dense route | {miou['dense']:.3f} |",
+            f"| fused route | {miou['fused']:.3f} |",
+            "",
+            f"`t2s-rt bench nano --limit {scenes} -o bench/records/nano.json`; "
+            f"{one_line(record['machine'])}; generator {record['generator_version']}.",
+        ]
+    )
+
+
+def _speed(record: dict[str, Any]) -> str:
+    """Table of ``bench run``."""
+    stages, warm = record["stages_s"], record["warm_s"]
+    parts = ("detector", "mask_encoder", "mask_decoder", "clip")
+    split = " / ".join(f"{stages[part]:.2f}" for part in parts)
+    size, tiles, memory = record["size"], record["tiles"], record["peak_rss_bytes"] / 1e9
+    return "\n".join(
+        [
+            f"| {size} × {size} pixels, {record['route']}, {record['classes']} classes, "
+            f"{tiles} tiles | seconds |",
+            "|---|---|",
+            f"| cold, models opened | {record['cold_s']:.2f} |",
+            f"| warm, median of {len(warm)} | {median(warm):.2f} |",
+            f"| of which detector / mask encoder / mask decoder / CLIP | {split} |",
+            "",
+            "Stages are summed over tiles, two of which run side by side. Peak memory "
+            f"{memory:.2f} GB.",
+            f"`t2s-rt bench run --repeat {len(warm)} -o bench/records/run.json`; "
+            f"{one_line(record['machine'])}.",
+        ]
+    )
+
+
+def _scenes(record: dict[str, Any]) -> str:
+    """Line of ``bench scenes``."""
+    return (
+        f"One core draws {record['per_second']:.0f} scenes of {record['size']}² a second "
+        f"({record['count']} of them, ground resolutions as drawn; `t2s-rt bench scenes "
+        f"--count {record['count']} -o bench/records/scenes.json`; {one_line(record['machine'])})."
+    )
+
+
+_SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "nano": _accuracy,
+    "run": _speed,
+    "scenes": _scenes,
+}
