@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -88,13 +87,13 @@ def nano(
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the JSON record here.")
 def scenes(count: int, size: int, output: Path | None) -> None:
     """How fast synthetic scenes are drawn on one core."""
+    from t2s_bench.machine import write_record
     from t2s_bench.scenes import measure_generator
 
     record = measure_generator(count, size)
     click.echo(f"{record['per_second']:.1f} scenes of {size}² a second and core")
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_record(record, output)
 
 
 @bench.command()

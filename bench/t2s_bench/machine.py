@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import resource
@@ -10,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["describe_machine", "one_line", "peak_memory_bytes"]
+__all__ = ["describe_machine", "one_line", "peak_memory_bytes", "write_record"]
 
 # Those that change what onnxruntime's kernels do; machines differ in them from day to day.
 _TELLING_FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8")
@@ -55,6 +56,12 @@ def one_line(machine: dict[str, Any]) -> str:
     flags = "+".join(machine["cpu_flags"]) or "no telling flags"
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return f"{machine['cores']} cores of {machine['cpu']} ({flags}), {versions}, {machine['date']}"
+
+
+def write_record(record: dict[str, Any], path: Path) -> None:
+    """Write a record as JSON, with its folder where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def peak_memory_bytes() -> int:

@@ -7,7 +7,6 @@ them at the bundle's resolution, in tiles, and is judged in the scene's own pixe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from t2s_bench.machine import describe_machine, one_line
+from t2s_bench.machine import describe_machine, one_line, write_record
 from t2s_rt.bundle import Bundle, load_bundle
 from t2s_rt.contracts import Role
 from t2s_rt.errors import UsageError
@@ -311,8 +310,7 @@ def print_figures(record: dict[str, Any], output: Path | None) -> None:
         cells = " | ".join(f"{iou[name]:.2f}" for name in names)
         print(f"| {title} | {cells} | {record['miou'][title]:.3f} |")
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
+        write_record(record, output)
         print(f"\nwritten: {output}")
 
 
@@ -334,4 +332,4 @@ def write_card_rows(record: dict[str, Any], path: Path) -> None:
         {"measure": measure, "value": f"{value:.3f}", "data": data, "command": command}
         for measure, value in named
     ]
-    path.write_text(json.dumps({"rows": rows}, indent=2, sort_keys=True) + "\n")
+    write_record({"rows": rows}, path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from t2s_bench.machine import describe_machine, one_line, peak_memory_bytes
+from t2s_bench.machine import describe_machine, one_line, peak_memory_bytes, write_record
 from t2s_rt.bundle import load_bundle
 from t2s_rt.errors import UsageError
 from t2s_rt.pipeline import Pipeline, SceneReport
@@ -96,6 +95,5 @@ def print_record(record: dict[str, Any], output: Path | None) -> None:
         f"({record['rss_before_bytes'] / 1e9:.2f} GB before the models were opened)"
     )
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
+        write_record(record, output)
         print(f"\nwritten: {output}")

@@ -35,7 +35,7 @@ from t2s_export.nano.whitening import whiten_patch_embedding
 from t2s_export.nano.windowed_detector import WindowedDetector, detect
 from t2s_rt.evaluation.detection import DetectionTally
 
-__all__ = ["DetectorBatch", "DetectorStage", "box_targets", "detect", "wanted_objects"]
+__all__ = ["DetectorBatch", "DetectorStage", "box_targets", "wanted_objects"]
 
 _IGNORE_GRID = 64
 _PATCH = 8

@@ -1,8 +1,8 @@
 """Muon for the hidden matrices, AdamW for everything else.
 
-At equal training time Muon (Jordan et al. 2024; its update has the root mean square of AdamW's,
-Liu et al. 2025, so that both take one learning rate) brings CLIP's dense loss down about twice as
-fast as AdamW alone.
+Muon: Jordan et al. 2024. Its update has the root mean square of AdamW's (Liu et al. 2025), so that
+both take one learning rate. In short runs of equal time, one seed each, CLIP and the detector
+reached higher figures with it than with AdamW alone.
 """
 
 from __future__ import annotations

@@ -59,6 +59,18 @@ class _WindowSampling(SamplingGrid):
         return (super().forward(offsets, centre, extent) - self.middle.to(centre)) * self.zoom
 
 
+class _PlacedDetector(GroundingDino):
+    """A detector whose frame lies somewhere in a larger one."""
+
+    def place(self, geometry: FrameGeometry) -> None:
+        """Use this geometry from now on, whatever the frame."""
+        self._placed = (geometry,)  # in a tuple: as an attribute it would become a submodule
+
+    def geometry(self, height: int, width: int) -> FrameGeometry:
+        """The geometry of the place; the frame's size is the window's by construction."""
+        return self._placed[0]
+
+
 def _window_geometry(
     config: GroundingDinoConfig, whole: FrameGeometry, side: int, corner: tuple[int, int]
 ) -> FrameGeometry:
@@ -94,7 +106,7 @@ class WindowedDetector:
     def __init__(self, model: GroundingDino, side: int, queries: int) -> None:
         config = model.config
         self.side, self.frame, self.queries = side, config.frame, queries
-        self.small = GroundingDino(dataclasses.replace(config, queries=queries)).train()
+        self.small = _PlacedDetector(dataclasses.replace(config, queries=queries)).train()
         self.content = model.transformer.tgt_embed.weight
         for name, parameter in model.named_parameters():
             if name.startswith(PREFIX) or name == _QUERIES:
@@ -122,8 +134,7 @@ class WindowedDetector:
         if corner not in self._geometries:
             geometry = _window_geometry(self.small.config, self.whole, self.side, corner)
             self._geometries[corner] = geometry.to(device)
-        key = (self.side, self.side, device)
-        self.small._geometries[key] = self._geometries[corner]
+        self.small.place(self._geometries[corner])
         start = torch.tensor([corner[1], corner[0]], dtype=torch.float32) / self.frame
         share = self.side / self.frame
         self.sampling.middle = (2 * start + share - 1).to(device)

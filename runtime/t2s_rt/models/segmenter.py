@@ -99,8 +99,8 @@ class Segmenter:
     Args:
         encoder: session of a graph with the role ``mask_encoder``.
         decoder: session of a graph with the role ``mask_decoder``.
-        chunk: prompts in one decoder call; bounds its memory, and on a CPU keeps what a call
-            works on in the caches (nano: a third less time with 4 prompts than with 8).
+        chunk: prompts in one decoder call; bounds its memory, and on a CPU few prompts keep what
+            a call works on in the caches.
     """
 
     def __init__(self, encoder: Session, decoder: Session, chunk: int = 4) -> None:

@@ -29,7 +29,7 @@ class Foldable(nn.Module):
 
     def derive(self, geometry: FrameGeometry) -> tuple[Tensor, ...]:
         """Compute the tensors that the forward uses, differentiably."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must derive its tensors")
 
     def derived(self, geometry: FrameGeometry) -> tuple[Tensor, ...]:
         """Return the derived tensors: folded constants if there are any, else computed now."""
