@@ -20,7 +20,12 @@ from t2s_export.architectures.grounding_dino import (
     DetectorTextGraph,
     GroundingDino,
 )
-from t2s_export.architectures.sam import MaskDecoderGraph, MaskEncoderGraph, Sam
+from t2s_export.architectures.sam import (
+    LocalMaskDecoderGraph,
+    MaskDecoderGraph,
+    MaskEncoderGraph,
+    Sam,
+)
 from t2s_export.architectures.sam.config import PIXEL_MEAN as SAM_MEAN
 from t2s_export.architectures.sam.config import PIXEL_STD as SAM_STD
 from t2s_export.bundle_builder import BuiltGraph, BundlePlan, GraphJob, build_bundle
@@ -33,6 +38,7 @@ from t2s_export.nano.checkpoints import (
     load,
     read_info,
 )
+from t2s_export.nano.models import LOCAL_CELLS
 from t2s_export.nano.tokenizers_ import clip_tokenizer, detector_tokenizer
 from t2s_export.nano.vocabulary import OTHER_PHRASES, TEMPLATE, known_phrases
 from t2s_export.parity_cases import (
@@ -40,6 +46,7 @@ from t2s_export.parity_cases import (
     detector_text_cases,
     image_cases,
     mask_decoder_cases,
+    mask_decoder_local_cases,
     text_cases,
 )
 from t2s_export.references import (
@@ -48,6 +55,7 @@ from t2s_export.references import (
     ClipTextReference,
     DetectorReference,
     DetectorTextReference,
+    MaskDecoderLocalReference,
     MaskDecoderReference,
     MaskEncoderReference,
 )
@@ -134,7 +142,7 @@ def nano_plan(
 def nano_jobs(
     modules: dict[StageName, nn.Module], sources: dict[StageName, dict[str, Any]]
 ) -> Iterator[GraphJob]:
-    """The seven graphs, one at a time."""
+    """The eight graphs, one at a time."""
     yield from _detector_jobs(cast(GroundingDino, modules["detector"]), sources["detector"])
     yield from _sam_jobs(cast(Sam, modules["sam"]), sources["sam"])
     yield from _clip_jobs(cast(Clip, modules["clip"]), sources["clip"])
@@ -171,11 +179,19 @@ def _sam_jobs(model: Sam, source: dict[str, Any]) -> Iterator[GraphJob]:
         normalisation=_normalisation(SAM_MEAN, SAM_STD),
         source=source,
     )
+    cases = mask_decoder_cases(encoder, size)
     yield GraphJob(
         "mask_decoder",
         MaskDecoderGraph(model),
-        mask_decoder_cases(encoder, size),
+        cases,
         MaskDecoderReference(model),
+        source=source,
+    )
+    yield GraphJob(
+        "mask_decoder_local",
+        LocalMaskDecoderGraph(model, LOCAL_CELLS),
+        mask_decoder_local_cases(cases, LOCAL_CELLS),
+        MaskDecoderLocalReference(model, LOCAL_CELLS),
         source=source,
     )
 

@@ -21,6 +21,7 @@ __all__ = [
     "detector_text_cases",
     "image_cases",
     "mask_decoder_cases",
+    "mask_decoder_local_cases",
     "scene_image",
     "text_cases",
 ]
@@ -153,6 +154,25 @@ def mask_decoder_cases(
         }
         cases.append(Case(f"N={prompts} P={points}", feeds))
     return cases
+
+
+def mask_decoder_local_cases(cases: Sequence[Case], cells: int) -> list[Case]:
+    """Cases of the whole decoder with windows drawn for their prompts, both corners included.
+
+    Args:
+        cases: from :func:`mask_decoder_cases`.
+        cells: side of a window in image tokens.
+    """
+    generator = np.random.default_rng(1)
+    local = []
+    for case in cases:
+        count = len(case.feeds["point_coords"])
+        last = np.array(case.feeds["image_embedding"].shape[2:]) - cells
+        first = generator.integers(0, last + 1, (count, 2))
+        first[0], first[-1] = 0, last
+        window = torch.from_numpy(first.astype(np.int32))
+        local.append(Case(case.label, {**case.feeds, "window": window}))
+    return local
 
 
 def text_cases(texts: Sequence[Sequence[int]], counts: Sequence[int] = (3, 1)) -> list[Case]:

@@ -6,6 +6,9 @@ the *trainable* module proves the folding together with the export.
 
 from __future__ import annotations
 
+import dataclasses
+
+import torch
 from torch import Tensor, nn
 
 from t2s_export.architectures.clip import Clip
@@ -18,6 +21,7 @@ __all__ = [
     "ClipTextReference",
     "DetectorReference",
     "DetectorTextReference",
+    "MaskDecoderLocalReference",
     "MaskDecoderReference",
     "MaskEncoderReference",
 ]
@@ -74,6 +78,39 @@ class MaskDecoderReference(nn.Module):
     def forward(self, embedding: Tensor, coords: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """All four masks and their predicted IoU."""
         return self.model.decode(embedding, coords, labels)
+
+
+class MaskDecoderLocalReference(nn.Module):
+    """The mask_decoder_local contract, prompt by prompt on windows cut out by slices."""
+
+    def __init__(self, model: Sam, cells: int) -> None:
+        super().__init__()
+        self.model = model
+        self.cells = cells
+        size = cells * model.config.patch_size
+        self.small = Sam(dataclasses.replace(model.config, image_size=size, global_rows=1))
+        self.small.mask_decoder.load_state_dict(model.mask_decoder.state_dict())
+
+    def forward(
+        self, embedding: Tensor, coords: Tensor, labels: Tensor, window: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """All four masks over each window and their predicted IoU."""
+        grid, prompts = self.model.config.grid, self.model.prompt_encoder
+        positions = prompts.grid_positions().view(grid, grid, -1)
+        tokens = prompts.image_tokens(embedding).view(grid, grid, -1)
+        results = []
+        for index, (row, column) in enumerate(window.tolist()):
+            rows, columns = slice(row, row + self.cells), slice(column, column + self.cells)
+            one = slice(index, index + 1)
+            results.append(
+                self.small.mask_decoder(
+                    prompts(coords[one], labels[one]),
+                    tokens[rows, columns].flatten(0, 1)[None],
+                    positions[rows, columns].flatten(0, 1),
+                )
+            )
+        logits, iou = zip(*results, strict=True)
+        return torch.cat(logits), torch.cat(iou)
 
 
 class ClipImageReference(nn.Module):

@@ -15,6 +15,7 @@ hw     number of patches, ``h * w``
 N      prompts or texts in one call
 P      points of one prompt
 L      tokens of one text
+S      side of a local decoder's window in image tokens
 =====  ==========================================================
 
 Images enter as ``uint8 [B, H, W, 3]`` RGB; cast, scaling and normalisation are inside the graph.
@@ -46,6 +47,7 @@ Role = Literal[
     "detector_text",
     "mask_encoder",
     "mask_decoder",
+    "mask_decoder_local",
     "clip_image",
     "clip_dense",
     "clip_text",
@@ -144,6 +146,24 @@ _MASK_DECODER = GraphContract(
         TensorSpec("iou", "float32", ("N", 4), "predicted IoU of each mask"),
     ),
 )
+_MASK_DECODER_LOCAL = GraphContract(
+    "mask_decoder_local",
+    (
+        *_MASK_DECODER.inputs,
+        TensorSpec(
+            "window", "int32", ("N", 2), "row and column of each window's first image token"
+        ),
+    ),
+    (
+        TensorSpec(
+            "mask_logits",
+            "float32",
+            ("N", 4, "4S", "4S"),
+            "all four masks over the prompt's window, before the threshold 0",
+        ),
+        TensorSpec("iou", "float32", ("N", 4), "predicted IoU of each mask"),
+    ),
+)
 _CLIP_IMAGE = GraphContract(
     "clip_image",
     (_IMAGE,),
@@ -182,6 +202,7 @@ CONTRACTS: Mapping[Role, GraphContract] = MappingProxyType(
             _DETECTOR_TEXT,
             _MASK_ENCODER,
             _MASK_DECODER,
+            _MASK_DECODER_LOCAL,
             _CLIP_IMAGE,
             _CLIP_DENSE,
             _CLIP_TEXT,

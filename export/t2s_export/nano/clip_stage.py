@@ -16,6 +16,7 @@ from torch.func import functional_call
 from t2s_export.architectures.clip import CLIP_NANO, Clip
 from t2s_export.nano.augment import augment, centre_frame
 from t2s_export.nano.auxiliary import CLASSES, class_shares
+from t2s_export.nano.clip_start import start_from_own_patches
 from t2s_export.nano.data import Sample, ShardSet
 from t2s_export.nano.labels import LabelSet, full_labels, sample_labels
 from t2s_export.nano.loop import Hyper
@@ -150,8 +151,9 @@ class ClipStage:
         self._weights = torch.tensor(_CLASS_WEIGHTS)
 
     def build(self) -> nn.Module:
-        """A freshly initialised CLIP whose patch embedding sees texture."""
+        """A fresh CLIP whose patch embedding sees texture and whose dense paths see their patch."""
         clip = cast(Clip, build_model("clip"))
+        start_from_own_patches(clip)
         std = cast(tuple[float, float, float], tuple(clip.visual.std.tolist()))
         whiten_patch_embedding(clip.visual.conv1, self.shards, std, _PATCH_SCALE)
         return clip

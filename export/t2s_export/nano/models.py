@@ -19,8 +19,10 @@ from t2s_export.nano.tokenizers_ import bert_vocabulary, byte_pair_vocabulary
 from t2s_export.nano.vocabulary import known_words
 from t2s_rt.errors import UsageError
 
-__all__ = ["ModelConfig", "build_model", "config_of", "nano_config"]
+__all__ = ["LOCAL_CELLS", "ModelConfig", "build_model", "config_of", "nano_config"]
 
+LOCAL_CELLS = 32
+"""Side of the windows in which SAM decodes small boxes, image tokens."""
 ModelConfig = ClipConfig | GroundingDinoConfig | SamConfig
 _CONFIGS: dict[str, type[ClipConfig] | type[GroundingDinoConfig] | type[SamConfig]] = {
     "detector": GroundingDinoConfig,

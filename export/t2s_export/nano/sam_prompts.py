@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -13,8 +13,9 @@ from torch import Tensor
 from t2s_export.nano.augment import objects_of
 from t2s_export.nano.data import Sample
 from t2s_export.nano.vocabulary import TRUTH_CLASSES
+from t2s_rt.models.local import LocalWindows
 
-__all__ = ["PromptGroup", "Region", "regions_of", "sample_prompts"]
+__all__ = ["PromptGroup", "Region", "localised", "regions_of", "sample_prompts"]
 
 _STUFF = (2, 6, 8)
 """Classes without instances: road, low vegetation, bare ground; their components are regions."""
@@ -48,12 +49,15 @@ class PromptGroup:
         labels: float ``[N, P]``: -1 padding, 0 negative, 1 positive, 2 and 3 box corners.
         masks: float ``[N, S/2, S/2]``, share of each 2 × 2 block that belongs to the target.
         boxes: whether these are boxes (token 0 is trained) or points (the best of three is).
+        window: int32 ``[N, 2]``, first image token of the window that each prompt is decoded in,
+            whose size the masks then have; None for the whole frame.
     """
 
     coords: Tensor
     labels: Tensor
     masks: Tensor
     boxes: bool
+    window: Tensor | None = None
 
 
 class RegionSet:
@@ -201,3 +205,37 @@ def sample_prompts(
     if chosen := regions.draw(points, rng, _BOXED if rng.random() < 0.5 else None):
         groups.append(_point_group(regions, chosen, rng))
     return groups
+
+
+def localised(groups: list[PromptGroup], windows: LocalWindows) -> list[PromptGroup]:
+    """Groups of a whole frame with small boxes moved to windows around them, as the runtime does.
+
+    Groups of points stay as they are; an empty group is left out.
+    """
+    parts = []
+    for group in groups:
+        if not group.boxes:
+            parts.append(group)
+            continue
+        corners = group.coords[:, :2].reshape(-1, 4).numpy() + np.float32(0.5)
+        small = torch.from_numpy(windows.fit(corners))
+        if not small.all():
+            parts.append(_taken(group, ~small))
+        if small.any():
+            first = windows.place(corners)[small.numpy()]
+            per_token = group.masks.shape[1] // windows.grid[0]
+            side = per_token * windows.cells
+            near = _taken(group, small)
+            cut = [
+                mask[row : row + side, column : column + side]
+                for mask, (row, column) in zip(near.masks, first * per_token, strict=True)
+            ]
+            parts.append(replace(near, masks=torch.stack(cut), window=torch.from_numpy(first)))
+    return parts
+
+
+def _taken(group: PromptGroup, which: Tensor) -> PromptGroup:
+    """Some of a group's prompts."""
+    return replace(
+        group, coords=group.coords[which], labels=group.labels[which], masks=group.masks[which]
+    )

@@ -12,17 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from t2s_export.architectures.sam import SAM_NANO, Sam
+from t2s_export.architectures.sam import SAM_NANO, LocalMaskDecoder, Sam
 from t2s_export.nano.augment import augment, centre_frame, objects_of
 from t2s_export.nano.auxiliary import class_map_loss, class_shares, heads
 from t2s_export.nano.data import Sample, ShardSet
 from t2s_export.nano.detector_stage import wanted_objects
 from t2s_export.nano.loop import Hyper
-from t2s_export.nano.models import build_model
+from t2s_export.nano.models import LOCAL_CELLS, build_model
 from t2s_export.nano.sam_geometry import place_positions, rectangles
-from t2s_export.nano.sam_prompts import PromptGroup, sample_prompts
+from t2s_export.nano.sam_prompts import PromptGroup, localised, sample_prompts
 from t2s_export.nano.windowed_sam import WindowedSam
 from t2s_rt.evaluation.segmentation import mask_iou
+from t2s_rt.models.local import LocalWindows
 
 __all__ = ["SamBatch", "SamStage", "mask_losses"]
 
@@ -32,14 +33,15 @@ _GEOMETRY_SIDES = (64, 64, 128)
 _RECTANGLES, _NOISE = 24, (0.3, 1.0)
 _WINDOWS = ((0.65, 128), (0.85, 256), (2.0, SAM_NANO.image_size))
 """Side of the training windows until a share of the budget is spent; whole frames at the end."""
-_WINDOWS_LATER = ((0.15, 128), (0.4, 256), (2.0, SAM_NANO.image_size))
+_WINDOWS_LATER = ((0.25, 256), (2.0, SAM_NANO.image_size))
 """The same for a run that begins with trained weights: attention over few tokens is learnt by
 then, and what is left is to spread it over the thousands of a whole frame."""
+LOCAL_WINDOWS = LocalWindows((SAM_NANO.grid,) * 2, LOCAL_CELLS, SAM_NANO.patch_size)
 _AUXILIARY = 1.0
 _FAR = 0.15
 """Weight of the mean entropy away from the object against that around it."""
-_PROMPTS = (9, 6)
-"""Boxes and points in one image."""
+_PROMPTS, _PROMPTS_WHOLE = (9, 6), (24, 3)
+"""Boxes and points in a window, and in a whole frame, where boxes cost little and points much."""
 _VALIDATED_SCENES, _VALIDATED_OBJECTS = 24, 24
 
 
@@ -183,17 +185,20 @@ class SamStage:
         corner = (int(rng.integers(places)) * step, int(rng.integers(places)) * step)
         if geometry:
             return _noise_batch(size, corner, rng)
+        asked = _PROMPTS_WHOLE if size == frame else _PROMPTS
         samples: list[Sample] = []
         prompts: list[list[PromptGroup]] = []
         while len(samples) < count:
             index = int(rng.integers(self.shards.training_count))
             sample = augment(self.shards.sample(index), size, rng)
-            if groups := sample_prompts(sample, *_PROMPTS, rng):
+            if groups := sample_prompts(sample, *asked, rng):
                 samples.append(sample)
                 prompts.append(groups)
         images = torch.from_numpy(np.stack([s.image for s in samples]))
         shares = np.stack([class_shares(s.classes, SAM_NANO.patch_size) for s in samples])
         place = None if size == frame else corner
+        if place is None:
+            prompts = [localised(groups, LOCAL_WINDOWS) for groups in prompts]
         return SamBatch(images, prompts, size, place, torch.from_numpy(shares))
 
     def count(self, batch: SamBatch) -> int:
@@ -208,7 +213,15 @@ class SamStage:
             runners[batch.side] = WindowedSam(sam, batch.side)
         device = next(model.parameters()).device
         inputs = [
-            [(g.coords.to(device), g.labels.to(device)) for g in groups] for groups in batch.prompts
+            [
+                (
+                    g.coords.to(device),
+                    g.labels.to(device),
+                    None if g.window is None else g.window.to(device),
+                )
+                for g in groups
+            ]
+            for groups in batch.prompts
         ]
         outputs, embeddings = runners[batch.side](
             batch.images.to(device), inputs, batch.corner, encoded=batch.shares is None
@@ -250,14 +263,14 @@ class SamStage:
             if not len(chosen):
                 continue
             masks = [sample.instances == objects.ids[i] for i in chosen]
-            found = _masks_of_boxes(cast(Sam, model), sample, objects.boxes[chosen])
-            for i, truth, (own, _) in zip(chosen, masks, found, strict=True):
+            sam, device = cast(Sam, model), next(model.parameters()).device
+            embedding = sam.encode(torch.from_numpy(sample.image[None]).to(device))
+            found = _masks_of_boxes(sam, embedding, objects.boxes[chosen])
+            for i, truth, own in zip(chosen, masks, found, strict=True):
                 boxes.setdefault(int(objects.class_ids[i]), []).append(mask_iou(own, truth))
             inner = np.stack([_deepest(m) for m in masks])
-            for truth, (_, best) in zip(
-                masks, _masks_of_points(cast(Sam, model), sample, inner), strict=True
-            ):
-                points.append(mask_iou(best, truth))
+            answers = _masks_of_points(sam, embedding, inner)
+            points += [mask_iou(m, truth) for m, truth in zip(answers, masks, strict=True)]
         every = [v for values in boxes.values() for v in values]
         figures = {f"box IoU {names[c]}": float(np.mean(v)) for c, v in sorted(boxes.items())}
         figures["box IoU mean"] = float(np.mean(every or [0.0]))
@@ -275,30 +288,38 @@ def _deepest(mask: BoolMask) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     return np.array([column + 0.5, row + 0.5], np.float32)
 
 
-def _decode(
-    model: Sam, sample: Sample, coords: Tensor, labels: Tensor
-) -> list[tuple[BoolMask, BoolMask]]:
-    """Full-size masks of prompts: token 0, and the best of tokens 1 to 3 by predicted IoU."""
-    device = next(model.parameters()).device
-    embedding = model.encode(torch.from_numpy(sample.image[None]).to(device))
-    logits, iou = model.decode(embedding, coords.to(device), labels.to(device))
-    best = iou[:, 1:].argmax(1) + 1
-    pair = torch.stack([logits[:, 0], logits[torch.arange(len(best)), best]], 1)
-    size = sample.image.shape[:2]
-    masks = (F.interpolate(pair, size, mode="bilinear", align_corners=False) > 0).cpu().numpy()
-    return [(m[0], m[1]) for m in masks]
+def _enlarged(maps: Tensor) -> list[BoolMask]:
+    """Full-size masks of logits ``[N, h4, w4]`` over the frame."""
+    size = (SAM_NANO.image_size,) * 2
+    large = F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)
+    return list((large[:, 0] > 0).cpu().numpy())
 
 
 def _masks_of_boxes(
-    model: Sam, sample: Sample, boxes: np.ndarray[tuple[int, int], np.dtype[np.float32]]
-) -> list[tuple[BoolMask, BoolMask]]:
-    coords = torch.from_numpy(boxes.reshape(-1, 2, 2) - np.float32(0.5))
-    return _decode(model, sample, coords, torch.tensor([[2.0, 3.0]]).expand(len(boxes), 2))
+    model: Sam, embedding: Tensor, boxes: np.ndarray[tuple[int, int], np.dtype[np.float32]]
+) -> list[BoolMask]:
+    """Mask 0 of boxes ``[N, 4]``; small ones from windows, as the runtime decodes them."""
+    coords = torch.from_numpy(boxes.reshape(-1, 2, 2) - np.float32(0.5)).to(embedding.device)
+    labels = torch.tensor([[2.0, 3.0]], device=embedding.device).expand(len(boxes), 2)
+    small, first = LOCAL_WINDOWS.fit(boxes), LOCAL_WINDOWS.place(boxes)
+    side = 4 * SAM_NANO.grid
+    maps = torch.zeros(len(boxes), side, side)
+    if not small.all():
+        maps[~small] = model.decode(embedding, coords[~small], labels[~small])[0][:, 0].cpu()
+    if small.any():
+        window = torch.from_numpy(first[small]).to(embedding.device)
+        local = LocalMaskDecoder(model, LOCAL_CELLS)
+        near = local(embedding, coords[small], labels[small], window)[0][:, 0].cpu().numpy()
+        maps[small] = torch.from_numpy(LOCAL_WINDOWS.whole(near, first[small]))
+    return _enlarged(maps)
 
 
 def _masks_of_points(
-    model: Sam, sample: Sample, points: np.ndarray[tuple[int, int], np.dtype[np.float32]]
-) -> list[tuple[BoolMask, BoolMask]]:
-    coords = torch.from_numpy(points[:, None] - np.float32(0.5))
+    model: Sam, embedding: Tensor, points: np.ndarray[tuple[int, int], np.dtype[np.float32]]
+) -> list[BoolMask]:
+    """For each point ``[N, 2]`` the best of masks 1 to 3 by predicted IoU."""
+    coords = torch.from_numpy(points[:, None] - np.float32(0.5)).to(embedding.device)
     coords = torch.cat([coords, torch.zeros_like(coords)], 1)
-    return _decode(model, sample, coords, torch.tensor([[1.0, -1.0]]).expand(len(points), 2))
+    labels = torch.tensor([[1.0, -1.0]], device=embedding.device).expand(len(points), 2)
+    logits, iou = model.decode(embedding, coords, labels)
+    return _enlarged(logits[torch.arange(len(iou)), iou[:, 1:].argmax(1) + 1])

@@ -16,11 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from t2s_export.architectures.sam import Sam
+from t2s_export.architectures.sam import LocalMaskDecoder, Sam
 from t2s_export.nano.auxiliary import PREFIX
+from t2s_export.nano.models import LOCAL_CELLS
 
-__all__ = ["Output", "WindowedSam"]
+__all__ = ["Output", "Prompts", "WindowedSam"]
 
+Prompts = list[list[tuple[Tensor, Tensor, Tensor | None]]]
 Output = tuple[list[list[tuple[Tensor, Tensor]]], Tensor]
 
 
@@ -44,19 +46,27 @@ class _WindowPositions(nn.Module):
 class _EncodeDecode(nn.Module):
     """Encoder and decoder behind one ``forward``, which ``functional_call`` needs."""
 
-    def __init__(self, sam: Sam) -> None:
+    def __init__(self, sam: Sam, local: LocalMaskDecoder | None = None) -> None:
         super().__init__()
         self.sam = sam
+        self.local = local
 
-    def forward(
-        self, image: Tensor, prompts: list[list[tuple[Tensor, Tensor]]], encoded: bool = False
-    ) -> Output:
+    def forward(self, image: Tensor, prompts: Prompts, encoded: bool = False) -> Output:
         embeddings = image if encoded else self.sam.encode(image)
         masks = [
-            [self.sam.decode(embedding[None], coords, labels) for coords, labels in groups]
+            [self._decode(embedding[None], *group) for group in groups]
             for embedding, groups in zip(embeddings, prompts, strict=True)
         ]
         return masks, embeddings
+
+    def _decode(
+        self, embedding: Tensor, coords: Tensor, labels: Tensor, window: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        if window is None:
+            return self.sam.decode(embedding, coords, labels)
+        if self.local is None:
+            raise TypeError("windows of the decoder are windows of the whole frame")
+        return cast(tuple[Tensor, Tensor], self.local(embedding, coords, labels, window))
 
 
 class WindowedSam:
@@ -70,7 +80,7 @@ class WindowedSam:
     def __init__(self, sam: Sam, window: int) -> None:
         config = sam.config
         self.sam = sam
-        self.whole = _EncodeDecode(sam)
+        self.whole = _EncodeDecode(sam, LocalMaskDecoder(sam, LOCAL_CELLS))
         small_config = dataclasses.replace(config, image_size=window)
         with torch.device("meta"):
             small = Sam(small_config)
@@ -100,7 +110,7 @@ class WindowedSam:
     def __call__(
         self,
         image: Tensor,
-        prompts: list[list[tuple[Tensor, Tensor]]],
+        prompts: Prompts,
         corner: tuple[int, int] | None = None,
         encoded: bool = False,
     ) -> Output:
@@ -109,7 +119,7 @@ class WindowedSam:
         Args:
             image: ``[B, S, S, 3]``, S the frame's or the window's side.
             prompts: per image groups of (coords ``[N, P, 2]`` in pixels of ``image``, labels
-                ``[N, P]``).
+                ``[N, P]``, window ``[N, 2]`` of the local decoder or None).
             corner: (row, column) of the window in frame pixels, None for whole frames.
             encoded: ``image`` already is an embedding ``[B, C, h, w]``.
 

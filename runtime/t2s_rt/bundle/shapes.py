@@ -102,7 +102,14 @@ def _check_tensor(want: TensorSpec, have: TensorSpec, bound: dict[str, int]) -> 
 
 
 _SHARED: tuple[tuple[str, tuple[tuple[Role, str], ...]], ...] = (
-    ("image embedding", (("mask_encoder", "image_embedding"), ("mask_decoder", "image_embedding"))),
+    (
+        "image embedding",
+        (
+            ("mask_encoder", "image_embedding"),
+            ("mask_decoder", "image_embedding"),
+            ("mask_decoder_local", "image_embedding"),
+        ),
+    ),
     ("text features", (("detector", "text_features"), ("detector_text", "text_features"))),
     (
         "CLIP embedding",

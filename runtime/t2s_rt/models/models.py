@@ -21,6 +21,7 @@ IMAGE_ROLES: tuple[Role, ...] = (
     "detector",
     "mask_encoder",
     "mask_decoder",
+    "mask_decoder_local",
     "clip_image",
     "clip_dense",
 )
@@ -95,7 +96,7 @@ class Models:
             precision: ``auto``, ``fp32``, ``fp16`` or ``int8``.
             backend: ``auto`` or a backend's name.
             roles: what to open. ``mask_encoder`` and ``mask_decoder`` make the segmenter only
-                together.
+                together; with them comes ``mask_decoder_local`` where the bundle has one.
             threads: as for :func:`t2s_rt.backends.open_session`.
             clip_overlap: of the windows of dense CLIP, see :class:`ClipEncoder`.
 
@@ -108,8 +109,7 @@ class Models:
         device = choose_backend(backend).kind.device
         entries = {
             role: choose_graph(bundle, role, precision, device)[0]
-            for role in IMAGE_ROLES
-            if role in roles
+            for role in _present(bundle, roles)
         }
         with ExitStack() as stack:
             opened: dict[Role, Session] = {
@@ -118,7 +118,11 @@ class Models:
             }
             models = cls(
                 Detector(opened["detector"]) if "detector" in opened else None,
-                Segmenter(opened["mask_encoder"], opened["mask_decoder"])
+                Segmenter(
+                    opened["mask_encoder"],
+                    opened["mask_decoder"],
+                    opened.get("mask_decoder_local"),
+                )
                 if "mask_encoder" in opened
                 else None,
                 ClipEncoder(
@@ -152,6 +156,14 @@ class Models:
     ) -> None:
         """Close every session."""
         self.close()
+
+
+def _present(bundle: Bundle, roles: Collection[Role]) -> list[Role]:
+    """The roles to open, in order; the local decoder comes with the decoder if there is one."""
+    local = "mask_decoder" in roles and bundle.precisions("mask_decoder_local")
+    return [
+        role for role in IMAGE_ROLES if (local if role == "mask_decoder_local" else role in roles)
+    ]
 
 
 def _check_roles(roles: Collection[Role]) -> None:

@@ -11,12 +11,17 @@ from numpy.typing import NDArray
 from t2s_rt.backends import Session
 from t2s_rt.errors import InternalError
 from t2s_rt.models.frames import FrameMap, check_image
+from t2s_rt.models.local import LocalWindows
 
 __all__ = ["ImageEmbedding", "MaskSet", "Segmenter"]
 
 _BOX_LABELS = (2.0, 3.0)
 _PAD_LABEL = -1.0
 _PIXEL_SHIFT = 0.5
+_LOW_PER_TOKEN = 4
+"""Low-resolution mask pixels per image token."""
+_LOCAL_CHUNK = 8
+"""Boxes in one call of the local decoder."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +44,11 @@ class ImageEmbedding:
 
 @dataclass(frozen=True, eq=False)
 class MaskSet:
-    """Four masks per prompt, at low resolution.
+    """Four masks per prompt, or one for each box, at low resolution.
 
     Attributes:
-        logits: float32 [N, 4, h4, w4] over the whole model frame; a pixel is inside above 0.
-        iou: float32 [N, 4], the model's own estimate of each mask's quality.
+        logits: float32 [N, M, h4, w4] over the whole model frame; a pixel is inside above 0.
+        iou: float32 [N, M], the model's own estimate of each mask's quality.
         frame: how the tile lies in the model frame; :meth:`to_tile` applies it.
     """
 
@@ -59,7 +64,7 @@ class MaskSet:
         """
         if self.logits.ndim != 4 or self.iou.shape != self.logits.shape[:2]:
             raise InternalError(
-                "expected mask logits [N, 4, h, w] and iou [N, 4], found "
+                "expected mask logits [N, M, h, w] and iou [N, M], found "
                 f"{list(self.logits.shape)} and {list(self.iou.shape)}"
             )
 
@@ -80,7 +85,12 @@ class MaskSet:
 
         Returns:
             logits float32 [N, h4, w4] and iou float32 [N].
+
+        Raises:
+            InternalError: there are no alternatives, as for boxes.
         """
+        if multimask and self.iou.shape[1] < 2:
+            raise InternalError("expected four masks per prompt to choose from, found mask 0 alone")
         rows = np.arange(len(self))
         if multimask:
             column = 1 + np.argmax(self.iou[:, 1:], axis=1)
@@ -99,24 +109,29 @@ class Segmenter:
     Args:
         encoder: session of a graph with the role ``mask_encoder``.
         decoder: session of a graph with the role ``mask_decoder``.
+        local: session of a graph with the role ``mask_decoder_local``, which small boxes go to;
+            None sends all to ``decoder``.
         chunk: prompts in one decoder call; bounds its memory, and on a CPU few prompts keep what
             a call works on in the caches.
     """
 
-    def __init__(self, encoder: Session, decoder: Session, chunk: int = 4) -> None:
+    def __init__(
+        self, encoder: Session, decoder: Session, local: Session | None = None, chunk: int = 4
+    ) -> None:
         size = encoder.entry.image_size
         if size is None:
             raise InternalError("expected a mask encoder with an image size, found none")
         coords = next(spec for spec in decoder.inputs if spec.name == "point_coords")
-        self._encoder, self._decoder = encoder, decoder
+        self._encoder, self._decoder, self._local = encoder, decoder, local
         self._frame = size
         self._prompts, self._points = coords.shape[0], coords.shape[1]
         self._chunk = self._prompts if isinstance(self._prompts, int) else chunk
+        self._windows = None if local is None else _windows_of(encoder, local)
 
     @property
-    def sessions(self) -> tuple[Session, Session]:
-        """Encoder and decoder."""
-        return self._encoder, self._decoder
+    def sessions(self) -> tuple[Session, ...]:
+        """Encoder, decoder and, where there is one, the local decoder."""
+        return tuple(s for s in (self._encoder, self._decoder, self._local) if s is not None)
 
     def encode(self, image: NDArray[np.uint8]) -> ImageEmbedding:
         """Embed a tile uint8 [H, W, 3] RGB."""
@@ -159,10 +174,46 @@ class Segmenter:
         )
 
     def decode_boxes(self, embedding: ImageEmbedding, boxes: NDArray[np.floating]) -> MaskSet:
-        """Masks for boxes [N, 4] xyxy in tile pixels, all in memory at once."""
-        corners = np.asarray(boxes, dtype=np.float32).reshape(-1, 2, 2)
-        labels = np.tile(np.array(_BOX_LABELS, dtype=np.float32), (len(corners), 1))
-        return self.decode(embedding, corners, labels)
+        """Mask 0 of boxes [N, 4] xyxy in tile pixels, all in memory at once: M is 1.
+
+        Small boxes are decoded in windows around them where the bundle has a local decoder.
+        """
+        boxes = np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
+        placed = embedding.frame.boxes_to_frame(boxes)
+        small = np.zeros(len(boxes), bool) if self._windows is None else self._windows.fit(placed)
+        corners = boxes[~small].reshape(-1, 2, 2)
+        rest = self.decode(embedding, corners, _box_labels(len(corners)))
+        if not small.any():
+            return MaskSet(rest.logits[:, :1], rest.iou[:, :1], embedding.frame)
+        near, iou = self._decode_local(embedding, placed[small])
+        logits = np.empty((len(boxes), 1, *near.shape[1:]), np.float32)
+        scores = np.empty((len(boxes), 1), np.float32)
+        logits[small, 0], scores[small, 0] = near, iou
+        logits[~small], scores[~small] = rest.logits[:, :1], rest.iou[:, :1]
+        return MaskSet(logits, scores, embedding.frame)
+
+    def _decode_local(
+        self, embedding: ImageEmbedding, boxes: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Mask 0 of boxes [N, 4] in frame pixels: logits [N, h4, w4] and iou [N]."""
+        if self._local is None or self._windows is None:
+            raise InternalError("expected a local decoder, found none")
+        corners = boxes.reshape(-1, 2, 2) - np.float32(_PIXEL_SHIFT)
+        labels, first = _box_labels(len(boxes)), self._windows.place(boxes)
+        maps, scores = [], []
+        for start in range(0, len(boxes), _LOCAL_CHUNK):
+            part = slice(start, start + _LOCAL_CHUNK)
+            outputs = self._local.run(
+                {
+                    "image_embedding": embedding.array,
+                    "point_coords": corners[part],
+                    "point_labels": labels[part],
+                    "window": first[part],
+                }
+            )
+            maps.append(self._windows.whole(outputs["mask_logits"][:, 0], first[part]))
+            scores.append(outputs["iou"][:, 0])
+        return np.concatenate(maps), np.concatenate(scores)
 
     def decode_chunks(
         self,
@@ -217,3 +268,18 @@ class Segmenter:
             }
         )
         return MaskSet(outputs["mask_logits"][:count], outputs["iou"][:count], embedding.frame)
+
+
+def _box_labels(count: int) -> NDArray[np.float32]:
+    return np.tile(np.array(_BOX_LABELS, dtype=np.float32), (count, 1))
+
+
+def _windows_of(encoder: Session, local: Session) -> LocalWindows:
+    """The windows that a local decoder works on, from the shapes of both graphs."""
+    grid = next(spec for spec in encoder.outputs if spec.name == "image_embedding").shape[2:]
+    side = next(spec for spec in local.outputs if spec.name == "mask_logits").shape[2]
+    size = encoder.entry.image_size
+    rows, columns = (int(n) for n in grid if not isinstance(n, str))
+    if size is None or isinstance(side, str):
+        raise InternalError(f"expected static sizes of a local decoder, found {side} and {size}")
+    return LocalWindows((rows, columns), side // _LOW_PER_TOKEN, size[0] / rows)

@@ -14,9 +14,10 @@ from t2s_export.nano.auxiliary import class_shares
 from t2s_export.nano.clip_stage import ClipStage, group_log_probabilities
 from t2s_export.nano.data import Sample, ShardSet
 from t2s_export.nano.labels import full_labels, sample_labels
-from t2s_export.nano.sam_prompts import regions_of, sample_prompts
-from t2s_export.nano.sam_stage import SamStage, mask_losses
-from t2s_export.nano.windowed_sam import WindowedSam
+from t2s_export.nano.models import LOCAL_CELLS
+from t2s_export.nano.sam_prompts import PromptGroup, localised, regions_of, sample_prompts
+from t2s_export.nano.sam_stage import LOCAL_WINDOWS, SamStage, mask_losses
+from t2s_export.nano.windowed_sam import Prompts, WindowedSam
 
 SMALL = dataclasses.replace(SAM_NANO, image_size=128, depth=2, global_blocks=(1,), global_rows=4)
 
@@ -87,7 +88,9 @@ def test_window_of_the_whole_frame_is_the_frame() -> None:
     torch.manual_seed(0)
     sam = Sam(SMALL)
     image = torch.randint(0, 256, (1, 128, 128, 3))
-    prompts = [[(torch.rand(3, 2, 2) * 128, torch.tensor([[2.0, 3.0]]).expand(3, 2))]]
+    prompts: Prompts = [
+        [(torch.rand(3, 2, 2) * 128, torch.tensor([[2.0, 3.0]]).expand(3, 2), None)]
+    ]
     runner = WindowedSam(sam, 128)
     ((whole,),), _ = runner(image, prompts)
     ((window,),), embeddings = runner(image, prompts, (0, 0))
@@ -98,7 +101,7 @@ def test_window_of_the_whole_frame_is_the_frame() -> None:
 def test_window_trains_the_frame_s_weights() -> None:
     torch.manual_seed(0)
     sam = Sam(SMALL)
-    prompts = [[(torch.rand(3, 2, 2) * 64, torch.tensor([[2.0, 3.0]]).expand(3, 2))]]
+    prompts: Prompts = [[(torch.rand(3, 2, 2) * 64, torch.tensor([[2.0, 3.0]]).expand(3, 2), None)]]
     runner = WindowedSam(sam, 64)
     ((result,),), _ = runner(torch.randint(0, 256, (1, 64, 64, 3)), prompts, (64, 0))
     assert result[0].shape == (3, 4, 32, 32)
@@ -165,7 +168,10 @@ def test_windows_grow_to_the_frame_and_targets_are_half_of_them(shards: ShardSet
         sides.append(side)
         assert batch.images.shape[1:] == (side, side, 3)
         assert batch.shares is not None
-        assert batch.prompts[0][0].masks.shape[1:] == (side // 2, side // 2)
+        for group in batch.prompts[0]:
+            seen = side if group.window is None else LOCAL_CELLS * SAM_NANO.patch_size
+            assert group.masks.shape[1:] == (seen // 2, seen // 2)
+            assert group.window is None or (group.boxes and batch.corner is None)
         assert (batch.corner is None) == (side == SAM_NANO.image_size)
         assert batch.shares.shape[1:] == ((side // 8) ** 2, 10)
         assert float(batch.shares.sum(-1).max()) <= 1.0 + 1e-5
@@ -184,6 +190,24 @@ def test_the_first_minutes_train_the_decoder_on_rectangles(shards: ShardSet) -> 
         if name.startswith("image_encoder."):
             assert parameter.grad is None
     assert model.mask_decoder.mask_tokens.weight.grad is not None  # type: ignore[union-attr]
+
+
+def test_small_boxes_of_whole_frames_are_decoded_where_they_lie() -> None:
+    low, high = np.array([[10.0, 300], [20, 20], [500, 540]]), np.array([12, 200, 30])
+    corners = np.stack([low, low + high[:, None]], 1).astype(np.float32)
+    masks = torch.zeros(3, 288, 288)
+    for mask, ((x0, y0), (x1, y1)) in zip(masks, (corners / 2).astype(int), strict=True):
+        mask[y0:y1, x0:x1] = 1
+    labels = torch.tensor([[2.0, 3.0]]).repeat(3, 1)
+    boxes = PromptGroup(torch.from_numpy(corners - 0.5), labels, masks, True)
+    points = PromptGroup(boxes.coords[:, :1], labels[:, :1] * 0 + 1, masks, False)
+    rest, near, same = localised([boxes, points], LOCAL_WINDOWS)
+    assert same is points and rest.window is None and rest.masks.shape == (1, 288, 288)
+    assert near.window is not None and near.window.tolist() == [[22, 0], [40, 40]]
+    assert near.masks.shape == (2, 128, 128)
+    kept = masks[[0, 2]].sum((1, 2))
+    torch.testing.assert_close(near.masks.sum((1, 2)), kept)  # nothing of a target is cut off
+    assert bool(near.masks[0, 62:68, 5:11].all())
 
 
 def test_box_prompts_are_drawn_among_what_a_detector_finds(two_objects: Sample) -> None:

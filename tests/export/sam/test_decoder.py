@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,8 @@ from tests.export.sam.conftest import Pair
 from tests.oracles.compare import assert_same_numbers
 from torch import Tensor
 
-from t2s_export.architectures.sam import MaskDecoderGraph
+from t2s_export.architectures.sam import LocalMaskDecoder, LocalMaskDecoderGraph, MaskDecoderGraph
+from t2s_export.references import MaskDecoderLocalReference
 
 Decode = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -97,3 +99,41 @@ def test_one_embedding_per_prompt_equals_separate_calls(pair: Pair) -> None:
         assert_same_numbers(masks[one], expected[0])
         assert_same_numbers(iou[one], expected[1])
     assert not torch.allclose(masks[0], masks[1])
+
+
+@pytest.mark.parametrize("form", ["model", "graph", "reference"])
+@torch.no_grad()
+def test_a_window_equals_the_original_on_a_cut_embedding(pair: Pair, form: str) -> None:
+    cells, image, corners = 6, embedding(pair), coordinates(pair, 3, 2)
+    local: torch.nn.Module = {
+        "model": LocalMaskDecoder,
+        "graph": LocalMaskDecoderGraph,
+        "reference": MaskDecoderLocalReference,
+    }[form](pair.ours, cells)
+    last = pair.ours.config.grid - cells
+    window = torch.tensor([[0, 0], [2, last], [last, 1]], dtype=torch.int32)
+    masks, iou = local(image, corners, torch.tensor([2.0, 3.0]).repeat(3, 1), window)
+    assert masks.shape == (3, 4, 4 * cells, 4 * cells)
+    encoder, decoder = pair.original.prompt_encoder, pair.original.mask_decoder
+    for index, (row, column) in enumerate(window.tolist()):
+        cut = (..., slice(row, row + cells), slice(column, column + cells))
+        sparse, dense = encoder(points=None, boxes=corners[index].reshape(1, 4), masks=None)
+        expected = decoder.predict_masks(
+            image_embeddings=image[cut],
+            image_pe=encoder.get_dense_pe()[cut],
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense[cut],
+        )
+        assert_same_numbers(masks[index : index + 1], expected[0])
+        assert_same_numbers(iou[index : index + 1], expected[1])
+
+
+def test_local_decoding_trains_the_model(pair: Pair) -> None:
+    sam = copy.deepcopy(pair.ours).requires_grad_(True)
+    local = LocalMaskDecoder(sam, 6)
+    window = torch.tensor([[1, 2]], dtype=torch.int32)
+    labels = torch.tensor([[2.0, 3.0]])
+    masks, _ = local(embedding(pair), coordinates(pair, 1, 2), labels, window)
+    masks.square().sum().backward()  # type: ignore[no-untyped-call]
+    gradient = sam.mask_decoder.mask_tokens.weight.grad
+    assert gradient is not None and bool(gradient[0].any())

@@ -58,6 +58,7 @@ SIZES: dict[Role, dict[str, int]] = {
     "detector_text": {"D": 4},
     "mask_encoder": {"H": 32, "W": 32, "C": 3, "h": 8, "w": 8},
     "mask_decoder": {"C": 3, "h": 8, "w": 8},
+    "mask_decoder_local": {"C": 3, "h": 8, "w": 8, "S": 4},
     "clip_image": {"H": 16, "W": 16, "D": 3},
     "clip_dense": {"H": 16, "W": 16, "D": 3, "h": 4, "w": 4},
     "clip_text": {"D": 3, "L": 6},
@@ -115,6 +116,23 @@ GRAPHS: dict[Role, tuple[str, dict[str, Any]]] = {
             "ramp": np.arange(4, dtype=np.float32)[None],
             "ends": np.array([2, 3]),
             "blank": np.zeros((1, 1, 32, 32), np.float32),
+        },
+    ),
+    # the same
+    "mask_decoder_local": (
+        """(float[1,3,8,8] image_embedding, float[N,P,2] point_coords, float[N,P] point_labels,
+        int32[N,2] window) => (float[N,4,16,16] mask_logits, float[N,4] iou) {
+          mean = ReduceMean <axes = [1, 2], keepdims = 0> (point_coords)
+          column = Unsqueeze (mean, last)
+          iou = Add (column, ramp)
+          small = Unsqueeze (iou, ends)
+          mask_logits = Add (small, blank)
+        }""",
+        {
+            "last": np.array([1]),
+            "ramp": np.arange(4, dtype=np.float32)[None],
+            "ends": np.array([2, 3]),
+            "blank": np.zeros((1, 1, 16, 16), np.float32),
         },
     ),
     "clip_image": (

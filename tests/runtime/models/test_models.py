@@ -44,7 +44,7 @@ def test_the_whole_way_through_onnx_runtime(tiny: Bundle) -> None:
     np.testing.assert_allclose(found.scores, 1 / (1 + np.exp(-best)), atol=1e-5)
     np.testing.assert_allclose(found.boxes[1], [0, 0, 16, 32], atol=1e-4)
     np.testing.assert_allclose(embedding.array, 51)
-    np.testing.assert_allclose(masks.iou, [[6, 7, 8, 9]], atol=1e-5)
+    np.testing.assert_allclose(masks.iou, [[6]], atol=1e-5)
     assert dense.patch.shape == (8, 8, 3)
     np.testing.assert_allclose(crops, 3**-0.5, atol=1e-6)
 
@@ -64,6 +64,17 @@ def test_text_encoders_are_never_opened(tiny: Bundle) -> None:
         assert [session.entry.role for session in models.sessions] == list(IMAGE_ROLES)
 
 
+def test_the_local_decoder_comes_with_the_decoder_where_there_is_one(tiny: Bundle) -> None:
+    roles: tuple[Role, ...] = ("mask_encoder", "mask_decoder")
+    with Models.open(tiny, roles=roles, threads=1) as models:
+        opened = [session.entry.role for session in models.sessions]
+    assert opened == ["mask_encoder", "mask_decoder", "mask_decoder_local"]
+    others = tuple(g for g in tiny.graphs if g.role != "mask_decoder_local")
+    without = dataclasses.replace(tiny, graphs=others)
+    with Models.open(without, roles=roles, threads=1) as models:
+        assert [session.entry.role for session in models.sessions] == list(roles)
+
+
 def test_a_failure_half_way_closes_what_was_open(
     tiny: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,7 +90,7 @@ def test_a_failure_half_way_closes_what_was_open(
     monkeypatch.setattr(module, "open_session", flaky)
     with pytest.raises(BackendError, match="out of memory"):
         Models.open(tiny, threads=1)
-    assert len(opened) == 4 and all(session.closed for session in opened)
+    assert len(opened) == 5 and all(session.closed for session in opened)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from t2s_rt.backends import FakeSession, fake_entry
 from t2s_rt.errors import InternalError
 from t2s_rt.models import MaskSet, Segmenter
 from t2s_rt.models.frames import FrameMap
+from t2s_rt.models.local import LocalWindows
 
 Arrays = dict[str, NDArray[Any]]
 FRAME, LOW = 128, 32
@@ -52,7 +53,7 @@ def draw(feeds: Arrays) -> Arrays:
 def segmenter(chunk: int = 32, **sizes: int) -> tuple[Segmenter, FakeSession, FakeSession]:
     encoder = FakeSession(fake_entry("mask_encoder", H=FRAME, W=FRAME, C=3, h=8, w=8, B=1), encode)
     decoder = FakeSession(fake_entry("mask_decoder", C=3, h=8, w=8, **sizes), draw)
-    return Segmenter(encoder, decoder, chunk), encoder, decoder
+    return Segmenter(encoder, decoder, chunk=chunk), encoder, decoder
 
 
 def tile(height: int = 64, width: int = 64) -> NDArray[np.uint8]:
@@ -126,7 +127,7 @@ def test_chunks_keep_order_and_bound(count: int, static: int | None) -> None:
     boxes[:, 0] = np.arange(count)
     boxes[:, 2:] = 60
     masks = made.decode_boxes(embedding, boxes)
-    assert len(masks) == count and masks.logits.shape[1:] == (4, LOW, LOW)
+    assert len(masks) == count and masks.logits.shape[1:] == (1, LOW, LOW)
     np.testing.assert_allclose(masks.iou[:, 0], 2.0 * np.arange(count))
     assert max((len(call["point_coords"]) for call in decoder.calls), default=0) <= 7
     assert len(decoder.calls) == -(-count // 7)
@@ -145,7 +146,8 @@ def test_a_static_number_of_points_is_padded() -> None:
 
 def test_best_takes_mask_0_or_the_best_alternative() -> None:
     made, _, _ = segmenter()
-    masks = made.decode_boxes(made.encode(tile()), np.array([[20.0, 20, 40, 40]]))
+    corners, labels = np.array([[[20.0, 20], [40, 40]]]), np.array([[2.0, 3]])
+    masks = made.decode(made.encode(tile()), corners, labels)
     single, iou = masks.best(multimask=False)
     np.testing.assert_array_equal(single, masks.logits[:, 0])
     assert iou.tolist() == [40.0]  # mask 0's, though it is not the one with the highest IoU
@@ -170,3 +172,54 @@ def test_prompts_that_do_not_fit_are_refused(
     made, _, _ = segmenter()
     with pytest.raises(InternalError, match=r"expected point_coords \[N, P, 2\]"):
         made.decode(made.encode(tile()), np.zeros(coords), np.zeros(labels))
+
+
+def draw_local(feeds: Arrays) -> Arrays:
+    """:func:`draw` on windows of 4 x 4 of the frame's 8 x 8 image tokens."""
+    whole = draw(feeds)
+    cut = [
+        maps[:, 4 * row : 4 * row + 16, 4 * column : 4 * column + 16]
+        for maps, (row, column) in zip(whole["mask_logits"], feeds["window"], strict=True)
+    ]
+    return {"mask_logits": np.stack(cut), "iou": whole["iou"] + 1000}
+
+
+def local_segmenter() -> tuple[Segmenter, FakeSession, FakeSession]:
+    encoder = FakeSession(fake_entry("mask_encoder", H=FRAME, W=FRAME, C=3, h=8, w=8, B=1), encode)
+    decoder = FakeSession(fake_entry("mask_decoder", C=3, h=8, w=8), draw)
+    local = FakeSession(fake_entry("mask_decoder_local", C=3, h=8, w=8, S=4), draw_local)
+    return Segmenter(encoder, decoder, local), decoder, local
+
+
+def test_small_boxes_go_to_the_local_decoder_and_the_masks_are_the_same() -> None:
+    made, decoder, local = local_segmenter()
+    plain, _, _ = segmenter()
+    # frame pixels are twice the tile's; 48 of them is the largest side for a window of 64
+    boxes = np.array([[0, 0, 8, 8], [2, 4, 62, 50], [50, 56, 64, 64], [20, 12, 44, 36]], np.float32)
+    embedding = made.encode(tile())
+    masks = made.decode_boxes(embedding, boxes)
+    expected = plain.decode_boxes(embedding, boxes)
+    np.testing.assert_array_equal(masks.logits > 0, expected.logits > 0)
+    assert (masks.iou[:, 0] > 999).tolist() == [True, False, True, True]
+    assert [len(call["window"]) for call in local.calls] == [3]
+    assert local.calls[0]["window"].tolist() == [[0, 0], [4, 4], [1, 2]]
+    assert [len(call["point_coords"]) for call in decoder.calls] == [1]
+    assert len(made.decode_boxes(embedding, np.zeros((0, 4)))) == 0
+    assert [session.entry.role for session in made.sessions][2] == "mask_decoder_local"
+
+
+@given(
+    centre=st.tuples(st.floats(0, 576), st.floats(0, 576)),
+    sides=st.tuples(st.floats(1, 192), st.floats(1, 192)),
+)
+def test_a_window_holds_its_box(centre: tuple[float, float], sides: tuple[float, float]) -> None:
+    windows = LocalWindows((72, 72), 32, 8.0)
+    (x, y), (width, height) = centre, sides
+    corners = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
+    box = np.clip(np.array([corners]), 0, 576)
+    assert windows.fit(box).all()
+    ((row, column),) = windows.place(box).tolist()
+    assert 0 <= row <= 40 and 0 <= column <= 40
+    x0, y0, x1, y1 = box[0] / 8
+    assert column <= x0 and x1 <= column + 32 and row <= y0 and y1 <= row + 32
+    assert not windows.fit(np.array([[0, 0, 193.0, 10]])).any()

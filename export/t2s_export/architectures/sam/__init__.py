@@ -8,6 +8,7 @@ from t2s_export.architectures.sam.config import (
     SamConfig,
 )
 from t2s_export.architectures.sam.graphs import MaskDecoderGraph, MaskEncoderGraph
+from t2s_export.architectures.sam.local_decoder import LocalMaskDecoder, LocalMaskDecoderGraph
 from t2s_export.architectures.sam.model import Sam
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "SAM_VIT_B",
     "SAM_VIT_H",
     "SAM_VIT_L",
+    "LocalMaskDecoder",
+    "LocalMaskDecoderGraph",
     "MaskDecoderGraph",
     "MaskEncoderGraph",
     "Sam",
