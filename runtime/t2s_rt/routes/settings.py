@@ -58,7 +58,7 @@ class RouteSettings:
     detector: float = 0.3
     points: float = 0.4
     masks: float = 0.4
-    dense: float = 0.4
+    dense: float = 0.3
     label_scale: float | None = None
     box_nms_iou: float = 0.5
     cross_class_iou: float = 0.8
@@ -76,7 +76,7 @@ class RouteSettings:
     min_mask_pixels: int = 8
     mask_names: Literal["patches", "crops"] = "patches"
     crop_context: float = 0.2
-    sharpen_grid: int = 8
+    sharpen_grid: int = 4
     sharpen_weight: float = 0.7
     sharpen_purity: float = 0.5
 
