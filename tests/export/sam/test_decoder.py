@@ -134,6 +134,6 @@ def test_local_decoding_trains_the_model(pair: Pair) -> None:
     window = torch.tensor([[1, 2]], dtype=torch.int32)
     labels = torch.tensor([[2.0, 3.0]])
     masks, _ = local(embedding(pair), coordinates(pair, 1, 2), labels, window)
-    masks.square().sum().backward()  # type: ignore[no-untyped-call]
+    masks.square().sum().backward()
     gradient = sam.mask_decoder.mask_tokens.weight.grad
     assert gradient is not None and bool(gradient[0].any())
