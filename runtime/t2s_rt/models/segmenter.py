@@ -12,11 +12,10 @@ from t2s_rt.backends import Session
 from t2s_rt.errors import InternalError
 from t2s_rt.models.frames import FrameMap, check_image
 from t2s_rt.models.local import LocalWindows
+from t2s_rt.models.prompt_decoder import BOX_LABELS, PromptDecoder
 
 __all__ = ["ImageEmbedding", "MaskSet", "Segmenter"]
 
-_BOX_LABELS = (2.0, 3.0)
-_PAD_LABEL = -1.0
 _PIXEL_SHIFT = 0.5
 _LOW_PER_TOKEN = 4
 """Low-resolution mask pixels per image token."""
@@ -121,17 +120,19 @@ class Segmenter:
         size = encoder.entry.image_size
         if size is None:
             raise InternalError("expected a mask encoder with an image size, found none")
-        coords = next(spec for spec in decoder.inputs if spec.name == "point_coords")
-        self._encoder, self._decoder, self._local = encoder, decoder, local
-        self._frame = size
-        self._prompts, self._points = coords.shape[0], coords.shape[1]
-        self._chunk = self._prompts if isinstance(self._prompts, int) else chunk
-        self._windows = None if local is None else _windows_of(encoder, local)
+        self._encoder, self._frame = encoder, size
+        self._decoder = PromptDecoder(decoder, chunk)
+        self._local = (
+            None
+            if local is None
+            else (PromptDecoder(local, _LOCAL_CHUNK), _windows_of(encoder, local))
+        )
 
     @property
     def sessions(self) -> tuple[Session, ...]:
         """Encoder, decoder and, where there is one, the local decoder."""
-        return tuple(s for s in (self._encoder, self._decoder, self._local) if s is not None)
+        both = (self._encoder, self._decoder.session)
+        return both if self._local is None else (*both, self._local[0].session)
 
     def encode(self, image: NDArray[np.uint8]) -> ImageEmbedding:
         """Embed a tile uint8 [H, W, 3] RGB."""
@@ -158,7 +159,9 @@ class Segmenter:
         """
         parts = list(self.decode_chunks(embedding, point_coords, point_labels))
         if not parts:
-            spec = next(spec for spec in self._decoder.outputs if spec.name == "mask_logits")
+            spec = next(
+                spec for spec in self._decoder.session.outputs if spec.name == "mask_logits"
+            )
             sizes = [size if isinstance(size, int) else 0 for size in spec.shape[1:]]
             return MaskSet(
                 np.zeros((0, *sizes), np.float32),
@@ -180,40 +183,24 @@ class Segmenter:
         """
         boxes = np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
         placed = embedding.frame.boxes_to_frame(boxes)
-        small = np.zeros(len(boxes), bool) if self._windows is None else self._windows.fit(placed)
+        small = np.zeros(len(boxes), bool) if self._local is None else self._local[1].fit(placed)
         corners = boxes[~small].reshape(-1, 2, 2)
         rest = self.decode(embedding, corners, _box_labels(len(corners)))
-        if not small.any():
+        if self._local is None or not small.any():
             return MaskSet(rest.logits[:, :1], rest.iou[:, :1], embedding.frame)
-        near, iou = self._decode_local(embedding, placed[small])
-        logits = np.empty((len(boxes), 1, *near.shape[1:]), np.float32)
-        scores = np.empty((len(boxes), 1), np.float32)
-        logits[small, 0], scores[small, 0] = near, iou
-        logits[~small], scores[~small] = rest.logits[:, :1], rest.iou[:, :1]
-        return MaskSet(logits, scores, embedding.frame)
-
-    def _decode_local(
-        self, embedding: ImageEmbedding, boxes: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Mask 0 of boxes [N, 4] in frame pixels: logits [N, h4, w4] and iou [N]."""
-        if self._local is None or self._windows is None:
-            raise InternalError("expected a local decoder, found none")
-        corners = boxes.reshape(-1, 2, 2) - np.float32(_PIXEL_SHIFT)
-        labels, first = _box_labels(len(boxes)), self._windows.place(boxes)
+        decoder, windows = self._local
+        first = windows.place(placed[small])
+        corners = placed[small].reshape(-1, 2, 2) - np.float32(_PIXEL_SHIFT)
+        labels = _box_labels(len(corners))
         maps, scores = [], []
-        for start in range(0, len(boxes), _LOCAL_CHUNK):
-            part = slice(start, start + _LOCAL_CHUNK)
-            outputs = self._local.run(
-                {
-                    "image_embedding": embedding.array,
-                    "point_coords": corners[part],
-                    "point_labels": labels[part],
-                    "window": first[part],
-                }
-            )
-            maps.append(self._windows.whole(outputs["mask_logits"][:, 0], first[part]))
+        for part, outputs in decoder.run(embedding.array, corners, labels, window=first):
+            maps.append(windows.whole(outputs["mask_logits"][:, 0], first[part]))
             scores.append(outputs["iou"][:, 0])
-        return np.concatenate(maps), np.concatenate(scores)
+        logits = np.empty((len(boxes), 1, *maps[0].shape[1:]), np.float32)
+        iou = np.empty((len(boxes), 1), np.float32)
+        logits[small, 0], iou[small, 0] = np.concatenate(maps), np.concatenate(scores)
+        logits[~small], iou[~small] = rest.logits[:, :1], rest.iou[:, :1]
+        return MaskSet(logits, iou, embedding.frame)
 
     def decode_chunks(
         self,
@@ -230,48 +217,12 @@ class Segmenter:
             )
         # the graph, as SAM, moves points by half a pixel: it wants pixel indices
         coords = embedding.frame.points_to_frame(point_coords) - np.float32(_PIXEL_SHIFT)
-        coords, labels = self._pad_points(coords, labels)
-        for start in range(0, len(coords), self._chunk):
-            part = slice(start, start + self._chunk)
-            yield self._decode(embedding, coords[part], labels[part])
-
-    def _pad_points(
-        self, coords: NDArray[np.float32], labels: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Add SAM's padding point (0, 0, -1) to prompts without a box, and up to a static P."""
-        has_box = np.isin(labels, _BOX_LABELS).any(axis=1)
-        has_pad = (labels == _PAD_LABEL).any(axis=1)
-        extra = int(not np.all(has_box | has_pad))
-        if isinstance(self._points, int):
-            extra = max(extra, self._points - labels.shape[1])
-        if isinstance(self._points, int) and labels.shape[1] + extra > self._points:
-            raise InternalError(
-                f"expected at most {self._points} points in one prompt, "
-                f"found {labels.shape[1] + extra} with padding"
-            )
-        coords = np.where((labels == _PAD_LABEL)[..., None], np.float32(0), coords)
-        return (
-            np.pad(coords, ((0, 0), (0, extra), (0, 0))),
-            np.pad(labels, ((0, 0), (0, extra)), constant_values=_PAD_LABEL),
-        )
-
-    def _decode(
-        self, embedding: ImageEmbedding, coords: NDArray[np.float32], labels: NDArray[np.float32]
-    ) -> MaskSet:
-        count = len(coords)
-        missing = self._chunk - count if isinstance(self._prompts, int) else 0
-        outputs = self._decoder.run(
-            {
-                "image_embedding": embedding.array,
-                "point_coords": np.pad(coords, ((0, missing), (0, 0), (0, 0))),
-                "point_labels": np.pad(labels, ((0, missing), (0, 0)), constant_values=_PAD_LABEL),
-            }
-        )
-        return MaskSet(outputs["mask_logits"][:count], outputs["iou"][:count], embedding.frame)
+        for _, outputs in self._decoder.run(embedding.array, coords, labels):
+            yield MaskSet(outputs["mask_logits"], outputs["iou"], embedding.frame)
 
 
 def _box_labels(count: int) -> NDArray[np.float32]:
-    return np.tile(np.array(_BOX_LABELS, dtype=np.float32), (count, 1))
+    return np.tile(np.array(BOX_LABELS, dtype=np.float32), (count, 1))
 
 
 def _windows_of(encoder: Session, local: Session) -> LocalWindows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -11,11 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from t2s_export.architectures.clip import Clip
 from t2s_export.architectures.sam import SAM_NANO, Sam
 from t2s_export.nano.augment import augment, cartoon
 from t2s_export.nano.auxiliary import class_map_loss, class_shares
+from t2s_export.nano.clip_start import start_from_own_patches
 from t2s_export.nano.data import Sample, ShardSet
 from t2s_export.nano.detector_stage import DetectorStage
+from t2s_export.nano.models import build_model
 from t2s_export.nano.optimiser import MuonAdamW
 from t2s_export.nano.sam_geometry import place_positions, rectangles
 from t2s_export.nano.sam_stage import SamStage
@@ -155,3 +159,25 @@ def test_runs_from_trained_weights_skip_what_eases_a_start(shards: ShardSet) -> 
     # the same frames: flat colours have hardly any difference between neighbours
     steps = [(x[:, :, 1:] - x[:, :, :-1]).abs().median() for x in (eased, plain)]
     assert steps[0] < steps[1]
+
+
+@torch.no_grad()
+def test_clip_s_dense_paths_start_from_their_own_patch() -> None:
+    torch.manual_seed(0)
+    clip = cast(Clip, build_model("clip"))
+    size = clip.config.image_size
+    image = torch.randint(0, 256, (1, size, size, 3), generator=torch.Generator().manual_seed(1))
+
+    def own_share() -> float:
+        """How much of itself a token keeps in the last block's q-q attention, a mean."""
+        *blocks, last = clip.visual.transformer.blocks
+        x = clip.visual.tokens(image)
+        for block in blocks:
+            x = block(x)
+        q, _, _ = last.attn.project(last.ln_1(x))
+        weights = (q @ q.transpose(2, 3) * last.attn.scale).softmax(-1)
+        return float(weights.diagonal(dim1=2, dim2=3).mean())
+
+    spread = own_share()
+    start_from_own_patches(clip)
+    assert spread < 0.05 and own_share() > 0.7

@@ -64,6 +64,34 @@ SIZES: dict[Role, dict[str, int]] = {
     "clip_text": {"D": 3, "L": 6},
 }
 
+
+def _decoder(side: int, *more: str) -> tuple[str, dict[str, Any]]:
+    """Every mask is the mean of the prompt's coordinates plus 0, 1, 2, 3."""
+    inputs = ", ".join(
+        (
+            "float[1,3,8,8] image_embedding",
+            "float[N,P,2] point_coords",
+            "float[N,P] point_labels",
+            *more,
+        )
+    )
+    graph = """
+        => (float[N,4,SIDE,SIDE] mask_logits, float[N,4] iou) {
+          mean = ReduceMean <axes = [1, 2], keepdims = 0> (point_coords)
+          column = Unsqueeze (mean, last)
+          iou = Add (column, ramp)
+          small = Unsqueeze (iou, ends)
+          mask_logits = Add (small, blank)
+        }"""
+    constants = {
+        "last": np.array([1]),
+        "ramp": np.arange(4, dtype=np.float32)[None],
+        "ends": np.array([2, 3]),
+        "blank": np.zeros((1, 1, side, side), np.float32),
+    }
+    return f"({inputs})" + graph.replace("SIDE", str(side)), constants
+
+
 GRAPHS: dict[Role, tuple[str, dict[str, Any]]] = {
     # features[t] = sum over the tokens that t attends to of TABLE[id], plus t's position
     "detector_text": (
@@ -101,40 +129,8 @@ GRAPHS: dict[Role, tuple[str, dict[str, Any]]] = {
         }""",
         {},
     ),
-    # every mask is the mean of the prompt's coordinates plus 0, 1, 2, 3
-    "mask_decoder": (
-        """(float[1,3,8,8] image_embedding, float[N,P,2] point_coords, float[N,P] point_labels)
-        => (float[N,4,32,32] mask_logits, float[N,4] iou) {
-          mean = ReduceMean <axes = [1, 2], keepdims = 0> (point_coords)
-          column = Unsqueeze (mean, last)
-          iou = Add (column, ramp)
-          small = Unsqueeze (iou, ends)
-          mask_logits = Add (small, blank)
-        }""",
-        {
-            "last": np.array([1]),
-            "ramp": np.arange(4, dtype=np.float32)[None],
-            "ends": np.array([2, 3]),
-            "blank": np.zeros((1, 1, 32, 32), np.float32),
-        },
-    ),
-    # the same
-    "mask_decoder_local": (
-        """(float[1,3,8,8] image_embedding, float[N,P,2] point_coords, float[N,P] point_labels,
-        int32[N,2] window) => (float[N,4,16,16] mask_logits, float[N,4] iou) {
-          mean = ReduceMean <axes = [1, 2], keepdims = 0> (point_coords)
-          column = Unsqueeze (mean, last)
-          iou = Add (column, ramp)
-          small = Unsqueeze (iou, ends)
-          mask_logits = Add (small, blank)
-        }""",
-        {
-            "last": np.array([1]),
-            "ramp": np.arange(4, dtype=np.float32)[None],
-            "ends": np.array([2, 3]),
-            "blank": np.zeros((1, 1, 16, 16), np.float32),
-        },
-    ),
+    "mask_decoder": _decoder(32),
+    "mask_decoder_local": _decoder(16, "int32[N,2] window"),
     "clip_image": (
         """(uint8[B,16,16,3] image) => (float[B,3] embeddings) {
           pixels = Cast <to = 1> (image)

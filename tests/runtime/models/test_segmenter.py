@@ -184,10 +184,10 @@ def draw_local(feeds: Arrays) -> Arrays:
     return {"mask_logits": np.stack(cut), "iou": whole["iou"] + 1000}
 
 
-def local_segmenter() -> tuple[Segmenter, FakeSession, FakeSession]:
+def local_segmenter(**sizes: int) -> tuple[Segmenter, FakeSession, FakeSession]:
     encoder = FakeSession(fake_entry("mask_encoder", H=FRAME, W=FRAME, C=3, h=8, w=8, B=1), encode)
     decoder = FakeSession(fake_entry("mask_decoder", C=3, h=8, w=8), draw)
-    local = FakeSession(fake_entry("mask_decoder_local", C=3, h=8, w=8, S=4), draw_local)
+    local = FakeSession(fake_entry("mask_decoder_local", C=3, h=8, w=8, S=4, **sizes), draw_local)
     return Segmenter(encoder, decoder, local), decoder, local
 
 
@@ -208,9 +208,22 @@ def test_small_boxes_go_to_the_local_decoder_and_the_masks_are_the_same() -> Non
     assert [session.entry.role for session in made.sessions][2] == "mask_decoder_local"
 
 
+@pytest.mark.parametrize("sizes", [{"N": 2}, {"N": 5, "P": 3}])
+def test_a_static_local_decoder_gets_what_it_asks_for(sizes: dict[str, int]) -> None:
+    made, _, local = local_segmenter(**sizes)
+    plain, _, _ = segmenter()
+    embedding = made.encode(tile())
+    boxes = np.array([[0, 0, 8, 8], [50, 56, 64, 64], [20, 12, 44, 36]], np.float32)
+    masks = made.decode_boxes(embedding, boxes)
+    expected = plain.decode_boxes(embedding, boxes)
+    np.testing.assert_array_equal(masks.logits > 0, expected.logits > 0)
+    assert {len(call["window"]) for call in local.calls} == {sizes["N"]}
+
+
 @given(
     centre=st.tuples(st.floats(0, 576), st.floats(0, 576)),
-    sides=st.tuples(st.floats(1, 192), st.floats(1, 192)),
+    # a hair under 192: the difference of two corners is rounded
+    sides=st.tuples(st.floats(1, 191.999), st.floats(1, 191.999)),
 )
 def test_a_window_holds_its_box(centre: tuple[float, float], sides: tuple[float, float]) -> None:
     windows = LocalWindows((72, 72), 32, 8.0)
