@@ -138,7 +138,8 @@ def encoder_loss(
         return focal / count, focal * 0, focal * 0
     found, wanted, share = (torch.cat(part) for part in zip(*near, strict=True))
     giou, _ = generalised_iou(corners(found), corners(wanted))
-    total = share.sum()
+    # no cell is lit where the only objects lie on proposals at the frame's very edge
+    total = share.sum().clamp(min=1e-9)
     distance = ((found - wanted).abs().sum(1) * share).sum() / total
     return focal / count, distance, ((1 - giou) * share).sum() / total
 

@@ -176,6 +176,16 @@ def test_encoder_loss_wants_each_object_on_its_level() -> None:
     assert float(distance) == 0 and float(overlap) == pytest.approx(0, abs=1e-6)
 
 
+def test_an_object_at_the_very_edge_alone_gives_no_nan() -> None:
+    target = BoxTargets(torch.tensor([[0.5, 0.02, 0.2, 0.04]]), torch.tensor([[1.0]]))
+    valid = torch.zeros(64, dtype=torch.bool)
+    valid[8:] = True  # proposals of the first row are too close to the edge
+    logits, boxes = torch.zeros(1, 64, 1), torch.full((1, 64, 4), 0.4)
+    mask = torch.ones(1, 1, dtype=torch.bool)
+    focal, *of_boxes = encoder_loss(logits, boxes, [(8, 8)], valid, [target], mask, 128)
+    assert 0 < float(focal) < 100 and of_boxes == [0, 0]
+
+
 def test_stage_batches_depend_on_the_generator_only(shards: ShardSet) -> None:
     stage = DetectorStage(shards)
     first, again = (stage.batch(np.random.default_rng(3), 0.0) for _ in range(2))
