@@ -33,7 +33,7 @@ _LICENCE = "Apache-2.0"
 _TITLES: Mapping[StageName, tuple[str, str]] = {
     "detector": ("Grounding DINO", "detector, detector_text"),
     "sam": ("Segment Anything", "mask_encoder, mask_decoder, mask_decoder_local"),
-    "clip": ("CLIP", "clip_image, clip_dense, clip_text"),
+    "clip": ("CLIP", "clip_image, clip_dense, clip_patches, clip_text"),
 }
 _NOT_MEASURED = "No figures were recorded with these checkpoints."
 

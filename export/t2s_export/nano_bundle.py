@@ -12,7 +12,13 @@ from typing import Any, cast
 
 from torch import nn
 
-from t2s_export.architectures.clip import Clip, ClipDenseGraph, ClipImageGraph, ClipTextGraph
+from t2s_export.architectures.clip import (
+    Clip,
+    ClipDenseGraph,
+    ClipImageGraph,
+    ClipPatchesGraph,
+    ClipTextGraph,
+)
 from t2s_export.architectures.clip.config import PIXEL_MEAN as CLIP_MEAN
 from t2s_export.architectures.clip.config import PIXEL_STD as CLIP_STD
 from t2s_export.architectures.grounding_dino import (
@@ -38,7 +44,7 @@ from t2s_export.nano.checkpoints import (
     load,
     read_info,
 )
-from t2s_export.nano.models import LOCAL_CELLS
+from t2s_export.nano.models import CLIP_WINDOW, LOCAL_CELLS
 from t2s_export.nano.tokenizers_ import clip_tokenizer, detector_tokenizer
 from t2s_export.nano.vocabulary import OTHER_PHRASES, TEMPLATE, known_phrases
 from t2s_export.parity_cases import (
@@ -52,6 +58,7 @@ from t2s_export.parity_cases import (
 from t2s_export.references import (
     ClipDenseReference,
     ClipImageReference,
+    ClipPatchesReference,
     ClipTextReference,
     DetectorReference,
     DetectorTextReference,
@@ -134,7 +141,7 @@ def nano_plan(
             clip_context_length=clip.config.context_length,
             max_detector_tokens=detector.config.bert_positions,
         ),
-        documents=nano_documents(modules, infos, _sizes(detector, cast(Sam, modules["sam"]), clip)),
+        documents=nano_documents(modules, infos, _sizes(detector, cast(Sam, modules["sam"]))),
         default_prompts=DEFAULT_PROMPTS,
     )
 
@@ -198,8 +205,7 @@ def _sam_jobs(model: Sam, source: dict[str, Any]) -> Iterator[GraphJob]:
 
 def _clip_jobs(model: Clip, source: dict[str, Any]) -> Iterator[GraphJob]:
     normalisation = _normalisation(CLIP_MEAN, CLIP_STD)
-    window = model.config.image_size
-    crop, dense = (CLIP_IMAGE_SIZE,) * 2, (window, window)
+    crop, dense = (CLIP_IMAGE_SIZE,) * 2, (CLIP_WINDOW,) * 2
     yield GraphJob(
         "clip_image",
         ClipImageGraph(model, CLIP_IMAGE_SIZE),
@@ -211,9 +217,18 @@ def _clip_jobs(model: Clip, source: dict[str, Any]) -> Iterator[GraphJob]:
     )
     yield GraphJob(
         "clip_dense",
-        ClipDenseGraph(model, window),
+        ClipDenseGraph(model, CLIP_WINDOW),
         image_cases(dense, (3, 1)),
         ClipDenseReference(model),
+        image_size=dense,
+        normalisation=normalisation,
+        source=source,
+    )
+    yield GraphJob(
+        "clip_patches",
+        ClipPatchesGraph(model, CLIP_WINDOW),
+        image_cases(dense, (3, 1)),
+        ClipPatchesReference(model),
         image_size=dense,
         normalisation=normalisation,
         source=source,
@@ -229,13 +244,12 @@ def _clip_jobs(model: Clip, source: dict[str, Any]) -> Iterator[GraphJob]:
     )
 
 
-def _sizes(detector: GroundingDino, sam: Sam, clip: Clip) -> NanoSizes:
+def _sizes(detector: GroundingDino, sam: Sam) -> NanoSizes:
     frame, image = detector.config.frame, sam.config.image_size
-    window = clip.config.image_size
     inputs: dict[StageName, str] = {
         "detector": f"{frame} x {frame} pixels, at most {detector.config.bert_positions} tokens",
         "sam": f"{image} x {image} pixels",
-        "clip": f"windows of {window} x {window}, "
+        "clip": f"windows of {CLIP_WINDOW} x {CLIP_WINDOW}, "
         f"crops of {CLIP_IMAGE_SIZE} x {CLIP_IMAGE_SIZE} pixels",
     }
     return NanoSizes(GSD, TILE_SIZE, inputs)

@@ -18,6 +18,7 @@ from t2s_export.architectures.sam import Sam
 __all__ = [
     "ClipDenseReference",
     "ClipImageReference",
+    "ClipPatchesReference",
     "ClipTextReference",
     "DetectorReference",
     "DetectorTextReference",
@@ -135,6 +136,18 @@ class ClipDenseReference(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Patch, surgery and class embeddings."""
         return self.model.dense(image)
+
+
+class ClipPatchesReference(nn.Module):
+    """``Clip.dense``'s first output as the clip_patches contract."""
+
+    def __init__(self, model: Clip) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Patch embeddings."""
+        return self.model.dense(image)[0]
 
 
 class ClipTextReference(nn.Module):

@@ -20,7 +20,7 @@ from t2s_export.nano.clip_start import start_from_own_patches
 from t2s_export.nano.data import Sample, ShardSet
 from t2s_export.nano.labels import LabelSet, full_labels, sample_labels
 from t2s_export.nano.loop import Hyper
-from t2s_export.nano.models import build_model
+from t2s_export.nano.models import CLIP_WINDOW, build_model
 from t2s_export.nano.sam_prompts import Region, regions_of
 from t2s_export.nano.vocabulary import TRUTH_CLASSES
 from t2s_export.nano.whitening import whiten_patch_embedding
@@ -35,7 +35,7 @@ _SMALL_FRAME, _SMALL_BATCH = 128, 3
 _WHOLE_FRAMES_FROM = 0.75
 """Share of the budget after which frames are whole; attention over small ones costs a quarter."""
 _PATCH_SCALE = 0.5
-_TILE = 2 * CLIP_NANO.image_size
+_TILE = 3 * CLIP_WINDOW
 _PRESENT = 0.02
 _VALIDATED_SCENES = 32
 # square roots of inverse shares of the classes, so that cars and parking lots are not drowned
@@ -243,7 +243,7 @@ class ClipStage:
         return total, {name: float(value.detach()) for name, value in parts.items()}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """mIoU of dense class maps over tiles of four windows, and accuracy of crops.
+        """mIoU of dense class maps over tiles of nine windows, and accuracy of crops.
 
         A pixel's class is the best over the label set after bilinear enlargement; class 0 (the
         other words) is predicted too but not averaged.
@@ -260,11 +260,11 @@ class ClipStage:
         rng = np.random.default_rng(12)
         for stored in self.shards.validation_samples()[:_VALIDATED_SCENES]:
             sample = centre_frame(stored, _TILE)
-            windows = _windows(sample.image, CLIP_NANO.image_size)
+            windows = _windows(sample.image, CLIP_WINDOW)
             patch, surgery, _ = clip.dense(torch.from_numpy(windows).to(device))
             for name, features in (("dense", patch), ("surgery", surgery)):
                 log_p = group_log_probabilities(scale * features @ words.T, means)
-                found = _class_map(log_p.exp(), _TILE // CLIP_NANO.image_size, _TILE)
+                found = _class_map(log_p.exp(), _TILE // CLIP_WINDOW, _TILE)
                 tallies[name].add(sample.classes, found)
             drawn = regions_of(sample).draw(8, rng)
             if drawn:

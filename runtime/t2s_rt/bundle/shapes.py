@@ -116,6 +116,7 @@ _SHARED: tuple[tuple[str, tuple[tuple[Role, str], ...]], ...] = (
         (
             ("clip_image", "embeddings"),
             ("clip_dense", "image_embedding"),
+            ("clip_patches", "patch_embeddings"),
             ("clip_text", "embeddings"),
         ),
     ),

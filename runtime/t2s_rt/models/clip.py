@@ -17,6 +17,7 @@ from t2s_rt.models.frames import check_image, resize_image
 __all__ = ["ClipEncoder", "DenseFeatures"]
 
 _PIXELS_PER_CALL = 1 << 17
+_GRIDS = ("patch_embeddings", "surgery_embeddings")
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,13 +26,14 @@ class DenseFeatures:
 
     Attributes:
         patch: float32 [gh, gw, D], unit length: last block with q-q + k-k + v-v attention.
-        surgery: float32 [gh, gw, D], unit length: v-v dual path of CLIP Surgery.
-        image: float32 [D], unit length: class token (mean over windows).
+        surgery: float32 [gh, gw, D], unit length: v-v dual path of CLIP Surgery; None where
+            only ``clip_patches`` was opened.
+        image: float32 [D], unit length: class token (mean over windows); None likewise.
     """
 
     patch: NDArray[np.float32]
-    surgery: NDArray[np.float32]
-    image: NDArray[np.float32]
+    surgery: NDArray[np.float32] | None = None
+    image: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         """Check shapes.
@@ -39,18 +41,32 @@ class DenseFeatures:
         Raises:
             InternalError: the grids do not fit each other.
         """
-        if self.patch.ndim != 3 or self.surgery.shape != self.patch.shape:
+        surgery = self.patch if self.surgery is None else self.surgery
+        if self.patch.ndim != 3 or surgery.shape != self.patch.shape:
             raise InternalError(
                 "expected patch and surgery embeddings [gh, gw, D], found "
-                f"{list(self.patch.shape)} and {list(self.surgery.shape)}"
+                f"{list(self.patch.shape)} and {list(surgery.shape)}"
             )
+
+    def dual_path(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The surgery embeddings [gh, gw, D] and the class token [D].
+
+        Raises:
+            InternalError: the graph that ran has no such outputs.
+        """
+        if self.surgery is None or self.image is None:
+            raise InternalError(
+                "expected surgery embeddings, found those of clip_patches; "
+                "name clip_dense in Models.open(roles=...)"
+            )
+        return self.surgery, self.image
 
 
 class ClipEncoder:
     """Embeds tiles densely and crops as a whole.
 
     Args:
-        dense: session of a graph with the role ``clip_dense``, or None.
+        dense: session of a graph with the role ``clip_dense`` or ``clip_patches``, or None.
         image: session of a graph with the role ``clip_image``, or None.
         overlap: least share of a window's side that neighbouring windows have in common, below
             1. Any overlap softens seams between windows, and costs: a tile of twice the frame
@@ -116,9 +132,8 @@ class ClipEncoder:
                 merged.add(
                     row // patch,
                     col // patch,
-                    outputs["patch_embeddings"][index],
-                    outputs["surgery_embeddings"][index],
-                    outputs["image_embedding"][index],
+                    [outputs[name][index] for name in _GRIDS if name in outputs],
+                    outputs["image_embedding"][index] if "image_embedding" in outputs else None,
                 )
         return merged.result()
 
@@ -167,25 +182,26 @@ class _Merge:
         self,
         row: int,
         col: int,
-        patch: NDArray[np.float32],
-        surgery: NDArray[np.float32],
-        image: NDArray[np.float32],
+        grids: Sequence[NDArray[np.float32]],
+        image: NDArray[np.float32] | None,
     ) -> None:
         """Add one window whose first patch lies at (row, col)."""
         rows, cols = self._grid
-        both = np.stack([patch, surgery]).reshape(2, rows, cols, -1) * self._taper
-        if self._sums is None or self._image is None:
-            self._sums = np.zeros((2, *self._shape, both.shape[-1]), np.float32)
-            self._image = np.zeros_like(image)
-        self._sums[:, row : row + rows, col : col + cols] += both
-        self._image += image
+        window = np.stack(grids).reshape(len(grids), rows, cols, -1) * self._taper
+        if self._sums is None:
+            self._sums = np.zeros((len(grids), *self._shape, window.shape[-1]), np.float32)
+        self._sums[:, row : row + rows, col : col + cols] += window
+        if image is not None:
+            self._image = image + (0.0 if self._image is None else self._image)
 
     def result(self) -> DenseFeatures:
         """The embeddings of the whole tile."""
-        if self._sums is None or self._image is None:
+        if self._sums is None:
             raise InternalError("expected at least one window, found none")
-        patch, surgery = _unit(self._sums)
-        return DenseFeatures(patch, surgery, _unit(self._image))
+        grids = _unit(self._sums)
+        if len(grids) == 1 or self._image is None:
+            return DenseFeatures(grids[0])
+        return DenseFeatures(grids[0], grids[1], _unit(self._image))
 
 
 def _grid(session: Session) -> tuple[int, int]:

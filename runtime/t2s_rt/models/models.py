@@ -24,6 +24,7 @@ IMAGE_ROLES: tuple[Role, ...] = (
     "mask_decoder_local",
     "clip_image",
     "clip_dense",
+    "clip_patches",
 )
 """Roles that see pixels; text encoders are opened by ``build_pack`` only."""
 
@@ -97,6 +98,8 @@ class Models:
             backend: ``auto`` or a backend's name.
             roles: what to open. ``mask_encoder`` and ``mask_decoder`` make the segmenter only
                 together; with them comes ``mask_decoder_local`` where the bundle has one.
+                ``clip_dense`` does what ``clip_patches`` does: of both only it is opened, and
+                it stands in where the bundle has no ``clip_patches``.
             threads: as for :func:`t2s_rt.backends.open_session`.
             clip_overlap: of the windows of dense CLIP, see :class:`ClipEncoder`.
 
@@ -126,9 +129,11 @@ class Models:
                 if "mask_encoder" in opened
                 else None,
                 ClipEncoder(
-                    opened.get("clip_dense"), opened.get("clip_image"), overlap=clip_overlap
+                    opened.get("clip_dense") or opened.get("clip_patches"),
+                    opened.get("clip_image"),
+                    overlap=clip_overlap,
                 )
-                if "clip_dense" in opened or "clip_image" in opened
+                if opened.keys() & {"clip_dense", "clip_patches", "clip_image"}
                 else None,
                 opened.values(),
             )
@@ -159,11 +164,15 @@ class Models:
 
 
 def _present(bundle: Bundle, roles: Collection[Role]) -> list[Role]:
-    """The roles to open, in order; the local decoder comes with the decoder if there is one."""
-    local = "mask_decoder" in roles and bundle.precisions("mask_decoder_local")
-    return [
-        role for role in IMAGE_ROLES if (local if role == "mask_decoder_local" else role in roles)
-    ]
+    """The roles to open, in order, as :meth:`Models.open` says."""
+    wanted = set(roles) - {"mask_decoder_local"}
+    if "mask_decoder" in roles and bundle.precisions("mask_decoder_local"):
+        wanted.add("mask_decoder_local")
+    if "clip_patches" in roles and not bundle.precisions("clip_patches"):
+        wanted.add("clip_dense")
+    if "clip_dense" in wanted:
+        wanted.discard("clip_patches")
+    return [role for role in IMAGE_ROLES if role in wanted]
 
 
 def _check_roles(roles: Collection[Role]) -> None:

@@ -134,6 +134,7 @@ class Pipeline:
         for role, has, part in (
             ("detector", pack.has_detector, "detector text"),
             ("clip_dense", pack.has_clip, "CLIP embeddings"),
+            ("clip_patches", pack.has_clip, "CLIP embeddings"),
             ("clip_image", pack.has_clip, "CLIP embeddings"),
         ):
             if role in roles and not has:

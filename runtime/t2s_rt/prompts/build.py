@@ -131,7 +131,12 @@ def other_labels(bundle: Bundle, classes: Sequence[PackClass]) -> tuple[str, ...
 
 def _check_text_parts(bundle: Bundle) -> None:
     """Both text encoders that the bundle's image graphs call for must be there."""
-    wanted = {"detector": "detector_text", "clip_dense": "clip_text", "clip_image": "clip_text"}
+    wanted = {
+        "detector": "detector_text",
+        "clip_image": "clip_text",
+        "clip_dense": "clip_text",
+        "clip_patches": "clip_text",
+    }
     missing = {text for role, text in wanted.items() if role in bundle.roles} - set(bundle.roles)
     if missing or not set(bundle.roles) & set(wanted.values()):
         raise BundleError(

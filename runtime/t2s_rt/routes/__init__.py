@@ -47,9 +47,9 @@ ROUTE_ROLES: MappingProxyType[RouteName, tuple[Role, ...]] = MappingProxyType(
     {
         "boxes": ("detector", *_SAM),
         "points": ("clip_dense", *_SAM),
-        "masks": ("clip_dense", *_SAM),
-        "dense": ("clip_dense",),
-        "fused": ("detector", "clip_dense", *_SAM),
+        "masks": ("clip_patches", *_SAM),
+        "dense": ("clip_patches",),
+        "fused": ("detector", "clip_patches", *_SAM),
     }
 )
 """The graphs that each route needs; the others stay closed."""
@@ -60,17 +60,17 @@ def roles_for(route: RouteName, settings: RouteSettings, kinds: Collection[str])
 
     Args:
         route: its name.
-        settings: naming masks by crops takes ``clip_image`` instead of ``clip_dense``.
+        settings: naming masks by crops takes ``clip_image`` instead of ``clip_patches``.
         kinds: of the pack's classes; ``fused`` opens no detector without things and no CLIP
             without stuff.
     """
     roles = set(ROUTE_ROLES[route])
     if route == "masks" and settings.mask_names == "crops":
-        return roles - {"clip_dense"} | {"clip_image"}
+        return roles - {"clip_patches"} | {"clip_image"}
     if route == "fused" and set(kinds) == {"stuff"}:
         roles -= {"detector"} | (set() if settings.sharpen_grid else set(_SAM))
     if route == "fused" and set(kinds) == {"thing"}:
-        roles -= {"clip_dense"}
+        roles -= {"clip_patches"}
     return roles
 
 

@@ -88,7 +88,7 @@ class TileFeatures:
     @cached_property
     def dense(self) -> DenseFeatures:
         """Dense CLIP embeddings, shared by all classes."""
-        clip = _needed(self._models.clip, "clip_dense")
+        clip = _needed(self._models.clip, "clip_patches")
         with self._timed("clip"):
             return clip.dense(self.image)
 

@@ -60,9 +60,9 @@ def heat_maps(
     A class passes in a cell where it reaches its threshold and no label scores higher.
     """
     labels = LabelSet.from_pack(pack, settings.label_scale)
-    dense = features.dense
-    rows, cols, width = dense.surgery.shape
-    scores = labels.surgery_scores(dense.surgery.reshape(-1, width), dense.image)
+    surgery, image = features.dense.dual_path()
+    rows, cols, width = surgery.shape
+    scores = labels.surgery_scores(surgery.reshape(-1, width), image)
     planes, other = labels.class_planes(scores, (rows, cols))
     thresholds = np.array([settings.threshold(c, "points") for c in pack.classes], dtype=np.float32)
     best = np.maximum(planes.max(axis=0), other)

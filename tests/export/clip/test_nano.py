@@ -14,6 +14,7 @@ from t2s_export.architectures.clip import (
     Clip,
     ClipDenseGraph,
     ClipImageGraph,
+    ClipPatchesGraph,
     ClipTextGraph,
 )
 
@@ -81,6 +82,16 @@ def test_dense_graph_equals_the_model_for_any_batch(nano: Clip) -> None:
         (SIDE // 8) ** 2,
         64,
     )
+
+
+def test_patches_graph_is_the_first_output_of_the_dense_one(nano: Clip) -> None:
+    runner = session(
+        export(ClipPatchesGraph(nano, SIDE), images(SIDE, 2), ["patch_embeddings"], {0: "B"})
+    )
+    for batch in (1, 3):
+        image = images(SIDE, batch)
+        (found,) = runner.run(None, {"input": image.numpy()})
+        assert_same_numbers(found, nano.dense(image)[0])
 
 
 def test_text_graph_equals_the_model_for_any_number_and_length(nano: Clip) -> None:

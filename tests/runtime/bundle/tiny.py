@@ -61,6 +61,7 @@ SIZES: dict[Role, dict[str, int]] = {
     "mask_decoder_local": {"C": 3, "h": 8, "w": 8, "S": 4},
     "clip_image": {"H": 16, "W": 16, "D": 3},
     "clip_dense": {"H": 16, "W": 16, "D": 3, "h": 4, "w": 4},
+    "clip_patches": {"H": 16, "W": 16, "D": 3, "h": 4, "w": 4},
     "clip_text": {"D": 3, "L": 6},
 }
 
@@ -91,6 +92,15 @@ def _decoder(side: int, *more: str) -> tuple[str, dict[str, Any]]:
     }
     return f"({inputs})" + graph.replace("SIDE", str(side)), constants
 
+
+_PATCHES = """pixels = Cast <to = 1> (image)
+planes = Transpose <perm = [0, 3, 1, 2]> (pixels)
+pooled = AveragePool <kernel_shape = [4, 4], strides = [4, 4]> (planes)
+flat = Reshape (pooled, shape)
+rows = Transpose <perm = [0, 2, 1]> (flat)
+safe = Add (rows, one)
+length = ReduceL2 <axes = [2], keepdims = 1> (safe)
+patch_embeddings = Div (safe, length)"""
 
 GRAPHS: dict[Role, tuple[str, dict[str, Any]]] = {
     # features[t] = sum over the tokens that t attends to of TABLE[id], plus t's position
@@ -142,22 +152,19 @@ GRAPHS: dict[Role, tuple[str, dict[str, Any]]] = {
         {"one": np.ones(1, np.float32)},
     ),
     "clip_dense": (
-        """(uint8[B,16,16,3] image)
+        f"""(uint8[B,16,16,3] image)
         => (float[B,16,3] patch_embeddings, float[B,16,3] surgery_embeddings,
-            float[B,3] image_embedding) {
-          pixels = Cast <to = 1> (image)
-          planes = Transpose <perm = [0, 3, 1, 2]> (pixels)
-          pooled = AveragePool <kernel_shape = [4, 4], strides = [4, 4]> (planes)
-          flat = Reshape (pooled, shape)
-          rows = Transpose <perm = [0, 2, 1]> (flat)
-          safe = Add (rows, one)
-          length = ReduceL2 <axes = [2], keepdims = 1> (safe)
-          patch_embeddings = Div (safe, length)
+            float[B,3] image_embedding) {{
+          {_PATCHES}
           surgery_embeddings = Neg (patch_embeddings)
           mean = ReduceMean <axes = [1], keepdims = 0> (safe)
           size = ReduceL2 <axes = [1], keepdims = 1> (mean)
           image_embedding = Div (mean, size)
-        }""",
+        }}""",
+        {"one": np.ones(1, np.float32), "shape": np.array([0, 3, 16])},
+    ),
+    "clip_patches": (
+        f"(uint8[B,16,16,3] image) => (float[B,16,3] patch_embeddings) {{ {_PATCHES} }}",
         {"one": np.ones(1, np.float32), "shape": np.array([0, 3, 16])},
     ),
     # the sum of CLIP_TABLE over all ids, padding included, at unit length

@@ -12,7 +12,7 @@ from tests.runtime.bundle.tiny import QUERIES, write_tiny_bundle
 from t2s_rt.backends import Session, open_session
 from t2s_rt.bundle import Bundle, GraphEntry, load_bundle
 from t2s_rt.contracts import Role
-from t2s_rt.errors import BackendError, BundleError, UsageError
+from t2s_rt.errors import BackendError, BundleError, InternalError, UsageError
 from t2s_rt.models import IMAGE_ROLES, Models, choose_graph
 from t2s_rt.models import models as module
 from t2s_rt.prompts import build_pack
@@ -61,7 +61,8 @@ def test_only_what_is_asked_for_is_opened(tiny: Bundle) -> None:
 
 def test_text_encoders_are_never_opened(tiny: Bundle) -> None:
     with Models.open(tiny, threads=1) as models:
-        assert [session.entry.role for session in models.sessions] == list(IMAGE_ROLES)
+        roles = [session.entry.role for session in models.sessions]
+    assert roles == [role for role in IMAGE_ROLES if role != "clip_patches"]
 
 
 def test_the_local_decoder_comes_with_the_decoder_where_there_is_one(tiny: Bundle) -> None:
@@ -73,6 +74,25 @@ def test_the_local_decoder_comes_with_the_decoder_where_there_is_one(tiny: Bundl
     without = dataclasses.replace(tiny, graphs=others)
     with Models.open(without, roles=roles, threads=1) as models:
         assert [session.entry.role for session in models.sessions] == list(roles)
+
+
+def test_patches_alone_come_from_their_own_graph_where_there_is_one(tiny: Bundle) -> None:
+    image = np.random.default_rng(3).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    roles: tuple[Role, ...] = ("clip_patches",)
+    found = []
+    others = tuple(g for g in tiny.graphs if g.role != "clip_patches")
+    for bundle, role in (
+        (tiny, "clip_patches"),
+        (dataclasses.replace(tiny, graphs=others), "clip_dense"),
+    ):
+        with Models.open(bundle, roles=roles, threads=1) as models:
+            assert [session.entry.role for session in models.sessions] == [role]
+            assert models.clip is not None
+            found.append(models.clip.dense(image))
+    np.testing.assert_array_equal(found[0].patch, found[1].patch)
+    assert found[1].dual_path()[0].shape == found[1].patch.shape
+    with pytest.raises(InternalError, match="name clip_dense in Models.open"):
+        found[0].dual_path()
 
 
 def test_a_failure_half_way_closes_what_was_open(

@@ -8,7 +8,12 @@ from t2s_export.architectures.clip.config import (
     VIT_L_14_336,
     ClipConfig,
 )
-from t2s_export.architectures.clip.graphs import ClipDenseGraph, ClipImageGraph, ClipTextGraph
+from t2s_export.architectures.clip.graphs import (
+    ClipDenseGraph,
+    ClipImageGraph,
+    ClipPatchesGraph,
+    ClipTextGraph,
+)
 from t2s_export.architectures.clip.model import Clip
 
 __all__ = [
@@ -21,5 +26,6 @@ __all__ = [
     "ClipConfig",
     "ClipDenseGraph",
     "ClipImageGraph",
+    "ClipPatchesGraph",
     "ClipTextGraph",
 ]

@@ -16,7 +16,7 @@ from t2s_export.architectures.clip.model import Clip
 from t2s_export.architectures.clip.vision import resize_positions
 from t2s_rt.errors import UsageError
 
-__all__ = ["ClipDenseGraph", "ClipImageGraph", "ClipTextGraph"]
+__all__ = ["ClipDenseGraph", "ClipImageGraph", "ClipPatchesGraph", "ClipTextGraph"]
 
 
 class _FoldedTokens(nn.Module):
@@ -97,6 +97,19 @@ class ClipDenseGraph(_ImageGraph):
             ``image_embedding [B, D]``.
         """
         return self.visual.dense_paths(self.tokens(image))
+
+
+class ClipPatchesGraph(_ImageGraph):
+    """``clip_patches``: an image to the patch embeddings of ``clip_dense`` alone.
+
+    Args:
+        clip: the model.
+        size: side of the image, pixels; a multiple of the patch size.
+    """
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map uint8 ``[B, size, size, 3]`` RGB to unit ``patch_embeddings [B, hw, D]``."""
+        return self.visual.patch_path(self.tokens(image))
 
 
 class ClipTextGraph(nn.Module):

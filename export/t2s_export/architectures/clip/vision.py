@@ -86,6 +86,15 @@ class VisionTransformer(nn.Module):
         first = last.attn.attend(last.attn.project_query(y[:, :1]), k, v)
         return self.embed(last.feed(x[:, :1] + last.attn.merge_one(first)))[:, 0]
 
+    def patch_path(self, x: Tensor) -> Tensor:
+        """Tokens ``[B, 1 + hw, C]`` to the patch embeddings of :meth:`dense_paths`."""
+        *blocks, last = self.transformer.blocks
+        for block in blocks:
+            x = block(x)
+        q, k, v = last.attn.project(last.ln_1(x))
+        total = sum((last.attn.attend(t, t, v) for t in (q, k, v)), torch.zeros(()))
+        return self.embed(last.attn.merge(total)[:, 1:])
+
     def dense_paths(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens ``[B, 1 + hw, C]`` to patch, surgery and class embeddings in one pass."""
         *blocks, last = self.transformer.blocks
