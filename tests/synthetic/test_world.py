@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from t2s_rt.synthetic.canvas import PLAIN, Block
 from t2s_rt.synthetic.geometry import Polygon, area, clip, inset, rectangle, subdivide
 from t2s_rt.synthetic.geometry import keyed_random as stream
+from t2s_rt.synthetic.ground import _PerPixel
 from t2s_rt.synthetic.layout import cell_plan, cells_in
+from t2s_rt.synthetic.plan import Plan
+from t2s_rt.synthetic.scenes import scene_spec
 from t2s_rt.synthetic.style import world_style
 
 EVERYWHERE = (-1e6, -1e6, 1e6, 1e6)
@@ -33,6 +38,43 @@ def test_view_only_leaves_out(seed: int) -> None:
                 seen += 1
         assert {b.instance for b in part.buildings} <= {b.instance for b in full.buildings}
     assert seen
+
+
+@given(
+    st.integers(0, 50),
+    st.floats(-300, 300),
+    st.floats(-300, 300),
+    st.floats(2, 150),
+    st.floats(1, 60),
+    st.floats(0, math.pi),
+)
+@settings(max_examples=150, deadline=None)
+def test_what_does_not_meet_the_view_bends_nowhere_near_it(
+    seed: int, x: float, y: float, length: float, width: float, angle: float
+) -> None:
+    plan = Plan(world_style(seed), stream(1), (-40.0, -30.0, 20.0, 45.0))
+    poly = rectangle(x, y, length, width, angle)
+    x0, y0, x1, y1 = plan.view
+    xs, ys = zip(*plan.bend(poly), strict=True)
+    near = max(xs) > x0 - 25 and min(xs) < x1 + 25 and max(ys) > y0 - 25 and min(ys) < y1 + 25
+    assert plan.meets(poly) or not near
+
+
+@given(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4), st.sampled_from([0.05, 0.3, 1.0]))
+def test_one_point_lies_where_many_do(x: float, y: float, gsd: float) -> None:
+    block = Block(world_style(3), scene_spec(3, 64, gsd), 0, 0, 64)
+    assert list(block.pixel(x, y)) == block.pixels([(x, y)])[0].tolist()
+
+
+@pytest.mark.parametrize("count", [256, 257])
+def test_a_pixel_s_material_with_few_and_with_many(count: int) -> None:
+    block = Block(world_style(3), scene_spec(3, 64, 0.3), 0, 0, 64)
+    block.items.clear()
+    for k in range(count):
+        block.add(0, 0, False, PLAIN._replace(fine=k))
+    block.canvas[:] = np.arange(64 * 64).reshape(64, 64) % count
+    pixels = _PerPixel(block)
+    np.testing.assert_array_equal(pixels.lookup([m.fine for m in pixels.materials]), block.canvas)
 
 
 def test_ids_within_a_cell_are_unique() -> None:

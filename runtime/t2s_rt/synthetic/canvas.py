@@ -53,6 +53,7 @@ class Block:
         left, top = round(spec.origin_x * self.scale), round(spec.origin_y * self.scale)
         self.left, self.top = left / 16.0 + col, top / 16.0 + row
         self.origin = np.array([left + col * 16 + 8, top + row * 16 + 8], np.float64)
+        self._origin = float(self.origin[0]), float(self.origin[1])
         self.canvas = np.zeros((size, size), np.uint16)
         self.image = np.zeros((size, size, 3), np.uint8)
         self.shadow = np.zeros((size, size), np.uint8)
@@ -68,6 +69,11 @@ class Block:
     def pixels(self, points: Polygon) -> Int32:
         """World metres to 1/16 pixel of the block, for cv2's shift=4."""
         return np.rint(np.array(points) * self.scale - self.origin).astype(np.int32)
+
+    def pixel(self, x: float, y: float) -> tuple[int, int]:
+        """One point as :meth:`pixels` gives it; for many calls with a single point."""
+        left, top = self._origin
+        return round(x * self.scale - left), round(y * self.scale - top)
 
     def add(
         self,
@@ -94,6 +100,9 @@ class Block:
     def overlaps(self, points: Polygon, reach: float = 0.0) -> bool:
         """Whether a polygon's box, grown by `reach`, meets the block."""
         x0, y0, x1, y1 = self.box
+        x, y = points[0]
+        if x0 - reach < x < x1 + reach and y0 - reach < y < y1 + reach:
+            return True  # most are decided by their first corner
         xs, ys = [p[0] for p in points], [p[1] for p in points]
         return (
             min(xs) < x1 + reach

@@ -210,8 +210,9 @@ def densify(points: Polygon, step: float, closed: bool) -> Polygon:
     count = len(points)
     for i in range(count if closed else count - 1):
         (ax, ay), (bx, by) = points[i], points[(i + 1) % count]
-        n = max(1, int(math.hypot(bx - ax, by - ay) / step + 0.999))
-        for k in range(n):
+        out.append((ax, ay))
+        n = int(math.hypot(bx - ax, by - ay) / step + 0.999)
+        for k in range(1, n):
             out.append((ax + (bx - ax) * k / n, ay + (by - ay) * k / n))
     if not closed:
         out.append(points[-1])

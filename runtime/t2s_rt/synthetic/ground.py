@@ -6,7 +6,6 @@ import math
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from t2s_rt.synthetic import textures
 from t2s_rt.synthetic.canvas import Block, Int16, Int32
@@ -44,21 +43,40 @@ def _lift_shadow(block: Block, g: Ground, pts: Int32) -> None:
     block.fill(block.shadow, pts, 0)
 
 
-def _lookup(values: list[int], index: npt.NDArray[np.intp]) -> Int16:
-    """Table values per pixel; int16 [S, S]."""
-    return np.take(np.array(values, np.int16), index, mode="clip")
+class _PerPixel:
+    """Properties of each pixel's material, int16 [S, S].
+
+    Materials are few: with at most 256 of them a pixel's is one byte and OpenCV's table look-up
+    does the rest; with more it is an index as wide as it needs.
+    """
+
+    def __init__(self, block: Block) -> None:
+        numbers: dict[Material, int] = {}
+        of_item = [numbers.setdefault(item.material, len(numbers)) for item in block.items]
+        self.materials = list(numbers)
+        self._small = len(numbers) <= 256
+        table = np.array(of_item, np.uint8 if self._small else np.intp)
+        self._index = np.take(table, block.canvas)
+
+    def lookup(self, values: list[int]) -> Int16:
+        """A value for each of ``materials``, as each pixel has it."""
+        if not self._small:
+            return np.take(np.array(values, np.int16), self._index)
+        table = np.zeros(256, np.int16)
+        table[: len(values)] = values
+        return np.asarray(cv2.LUT(self._index, table), np.int16)
 
 
 def _compose(block: Block, rows: list[tuple[int, Ground, Int32]]) -> None:
     """Mix each item's dark and light colour by its noise."""
     size = block.size
     shift_y, shift_x = block.row + block.style.seed * 131, block.col + block.style.seed * 71
-    materials = [item.material for item in block.items]
-    index = block.canvas.astype(np.intp)
+    pixels = _PerPixel(block)
+    materials = pixels.materials
 
     def band(name: str, values: list[int]) -> Int16:
         tile = textures.periodic(textures.noise_tile(name), shift_y, shift_x, size, size)
-        part = _lookup(values, index)
+        part = pixels.lookup(values)
         part *= tile
         return part
 
@@ -74,17 +92,18 @@ def _compose(block: Block, rows: list[tuple[int, Ground, Int32]]) -> None:
     mix += 128
     for number, g, pts in rows:
         _add_wave(block, mix, number, pts, g.rows)
-    _add_canopy(block, materials, mix)
+    items = [item.material for item in block.items]
+    _add_canopy(block, items, mix)
     np.clip(mix, 0, 255, out=mix)
     if block.style.snow < 900:
-        _add_snow(block, materials)
-        materials = [item.material for item in block.items]
-        index = block.canvas.astype(np.intp)
+        _add_snow(block, items)
+        pixels = _PerPixel(block)
+        materials = pixels.materials
     for channel in range(3):
-        value = _lookup([m.light[channel] - m.dark[channel] for m in materials], index)
+        value = pixels.lookup([m.light[channel] - m.dark[channel] for m in materials])
         value *= mix
         value >>= 8
-        value += _lookup([m.dark[channel] for m in materials], index)
+        value += pixels.lookup([m.dark[channel] for m in materials])
         block.image[..., channel] = value
 
 
@@ -149,12 +168,11 @@ def _add_canopy(block: Block, materials: list[Material], mix: Int16) -> None:
 def add_grain(block: Block) -> None:
     """Brightness texture of every item, fine and medium."""
     size = block.size
-    materials = [item.material for item in block.items]
+    pixels = _PerPixel(block)
     y, x = block.row + block.style.seed * 17, block.col + block.style.seed * 29
-    index = block.canvas.astype(np.intp)
-    total = _lookup([m.grain for m in materials], index)
+    total = pixels.lookup([m.grain for m in pixels.materials])
     total *= textures.periodic(textures.noise_tile("fine"), y, x, size, size)
-    mottle = _lookup([m.mottle for m in materials], index)
+    mottle = pixels.lookup([m.mottle for m in pixels.materials])
     mottle *= textures.periodic(textures.noise_tile("medium"), y, x, size, size)
     total += mottle
     total >>= 6

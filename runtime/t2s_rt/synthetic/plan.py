@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator
+from math import sin
 from typing import NamedTuple
 
 from t2s_rt.synthetic.geometry import Point, Polygon, centre, densify
@@ -99,6 +100,8 @@ class Thing(NamedTuple):
     height: float
 
 
+OVERHANG = 26.0
+"""Metres by which a shadow or a wide line reaches beyond its ground polygon, at most."""
 STAGES = 8
 """Ground polygons are drawn by stage: base, parcels, yards, water banks, water, roads, islands."""
 
@@ -120,6 +123,10 @@ class Plan:
         self.cars: list[Car] = []
         self.things: list[Thing] = []
         self.keep_out: list[tuple[float, float, float]] = []
+        (a, *_), (b, *_), (c, *_), (d, *_) = style.warp
+        x0, y0, x1, y1 = view
+        x, y = abs(a) + abs(c) + OVERHANG, abs(b) + abs(d) + OVERHANG
+        self._reach = x0 - x, y0 - y, x1 + x, y1 + y
 
     def new_id(self) -> int:
         """Next free instance id of this part; the last one is shared by any overflow."""
@@ -160,10 +167,26 @@ class Plan:
         """Plan coordinates to world coordinates."""
         return warp_point(self.style, x, y)
 
+    def meets(self, points: Polygon) -> bool:
+        """Whether a polygon or polyline (plan coordinates) may touch the view; false is certain.
+
+        Cheaper than bending it: no corner moves further than the sum of the waves.
+        """
+        x0, y0, x1, y1 = self._reach
+        xs, ys = [p[0] for p in points], [p[1] for p in points]
+        return min(xs) < x1 and max(xs) > x0 and min(ys) < y1 and max(ys) > y0
+
     def bend(self, points: Polygon, closed: bool = True, step: float = 22.0) -> Polygon:
         """Warp a polygon or polyline, with long edges subdivided."""
-        style = self.style
-        return [warp_point(style, x, y) for x, y in densify(points, step, closed)]
+        # warp_point written out: most corners pass here
+        (a, ka, pa), (b, kb, pb), (c, kc, pc), (d, kd, pd) = self.style.warp
+        return [
+            (
+                x + a * sin(ka * y + pa) + c * sin(kc * (x + y) + pc),
+                y + b * sin(kb * x + pb) + d * sin(kd * (x - y) + pd),
+            )
+            for x, y in densify(points, step, closed)
+        ]
 
     def place(self, x: float, y: float, angle: float) -> tuple[float, float, float]:
         """Warp a rigid object's position and heading."""
@@ -174,6 +197,8 @@ class Plan:
     def free(self, x: float, y: float, radius: float) -> bool:
         """Whether a disc (world metres) is clear of the river and the reserved discs."""
         river = self.style.river
+        if not river and not self.keep_out:
+            return True
         if river and abs(river_offset(self.style, x, y)[0]) < river * 0.62 + 3.0 + radius:
             return False
         return all(math.hypot(x - u, y - v) > radius + r for u, v, r in self.keep_out)
@@ -190,7 +215,7 @@ class Plan:
         lift: float = 0.0,
     ) -> None:
         """Add a flat polygon given in plan coordinates."""
-        if len(points) >= 3:
+        if len(points) >= 3 and self.meets(points):
             bent = self.bend(points)
             self.ground[stage].append(Ground(bent, material, class_id, instance, rows, crowd, lift))
 
@@ -204,8 +229,8 @@ def warp_point(style: Style, x: float, y: float) -> Point:
     """Bend plan coordinates by four smooth shear waves."""
     (a, ka, pa), (b, kb, pb), (c, kc, pc), (d, kd, pd) = style.warp
     return (
-        x + a * math.sin(ka * y + pa) + c * math.sin(kc * (x + y) + pc),
-        y + b * math.sin(kb * x + pb) + d * math.sin(kd * (x - y) + pd),
+        x + a * sin(ka * y + pa) + c * sin(kc * (x + y) + pc),
+        y + b * sin(kb * x + pb) + d * sin(kd * (x - y) + pd),
     )
 
 

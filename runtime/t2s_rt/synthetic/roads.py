@@ -146,6 +146,8 @@ def _along(line: Polygon, start: float, stop: float, offset: float) -> Polygon:
                 out.append((ax + ux * lo + ox, ay + uy * lo + oy))
             out.append((ax + ux * hi + ox, ay + uy * hi + oy))
         done += d
+        if done >= stop:
+            break
     return out if len(out) > 1 else [line[0], line[0]]
 
 

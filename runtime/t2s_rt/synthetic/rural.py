@@ -55,7 +55,7 @@ def _tramlines(plan: Plan, poly: Polygon, angle: float, material: Material) -> N
                 (u * c - w * s, u * s + w * c) for u in (u0 + (u1 - u0) * k / 12 for k in range(13))
             ]
             line = [p for p in points if inside(poly, *p)]
-            if len(line) > 1:
+            if len(line) > 1 and plan.meets(line):
                 plan.marks.append(Mark(plan.bend(line, False), 0.4, tone))
         v += gap
 

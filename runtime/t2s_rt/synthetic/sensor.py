@@ -16,15 +16,14 @@ HALO = 12
 
 def response(sensor: Sensor) -> npt.NDArray[np.uint8]:
     """Lookup table uint8 [1, 256, 3]: haze, gain, offset and gamma."""
-    curve = [round(255.0 * (v / 1023.0) ** sensor.gamma) for v in range(1024)]
     table = np.zeros((1, 256, 3), np.uint8)
-    keep = 1.0 - sensor.haze
+    values = np.arange(256, dtype=np.float64) * (1.0 - sensor.haze)
     for channel in range(3):
         gain = sensor.gain[channel]
         veil = sensor.haze_colour[channel] * sensor.haze * gain + sensor.offset
-        for value in range(256):
-            v = value * keep * gain + veil
-            table[0, value, channel] = curve[min(1023, max(0, int(v * (1023.0 / 255.0) + 0.5)))]
+        steps = np.trunc((values * gain + veil) * (1023.0 / 255.0) + 0.5).clip(0, 1023)
+        # Python's power: numpy's may differ in the last bit
+        table[0, :, channel] = [round(255.0 * (v / 1023.0) ** sensor.gamma) for v in steps.tolist()]
     return table
 
 

@@ -12,11 +12,11 @@ from t2s_rt.synthetic.layout import SHADOW
 from t2s_rt.synthetic.plan import Building, Plan, Tree
 
 
-def _offset(block: Block, height: float) -> Int32:
+def _offset(block: Block, height: float) -> tuple[int, int]:
     """Displacement of a shadow cast from a height, in 1/16 pixel."""
     dx, dy = block.style.shadow
     h = min(height, SHADOW / max(math.hypot(dx, dy), 1e-6))
-    return np.rint(np.array([dx * h, dy * h]) * block.scale).astype(np.int32)
+    return round(dx * h * block.scale), round(dy * h * block.scale)
 
 
 def sweep(
@@ -28,11 +28,9 @@ def sweep(
 ) -> None:
     """Shadow of a prism on flat ground."""
     mask = block.shadow if target is None else target
-    top = pts + _offset(block, height)
-    count = len(pts)
-    for i in range(count):
-        k = (i + 1) % count
-        side = np.array([pts[i], pts[k], top[k], top[i]])
+    top = pts + np.array(_offset(block, height), np.int32)
+    following = np.arange(1, len(pts) + 1) % len(pts)
+    for side in np.stack([pts, pts[following], top[following], top], axis=1):
         cv2.fillConvexPoly(mask, side, value, cv2.LINE_8, 4)
     block.fill(mask, top, value)
 
@@ -64,14 +62,16 @@ def _darken(block: Block, mask: UInt8) -> None:
 
 def tree_shadow(block: Block, t: Tree, ground: float, target: UInt8, value: int) -> None:
     """A crown's shadow on a plane at the height `ground`: discs along the crown's height."""
-    centre = block.pixels([(t.x, t.y)])[0]
+    cx, cy = block.pixel(t.x, t.y)
     radius = t.radius * block.scale
     for share, wide in ((0.35, 0.86), (0.65, 0.92), (0.95, 0.6)):
         height = t.height * share - ground
         if height <= 0 or (share != 0.65 and radius < 28):
             continue
-        x, y = (int(v) for v in centre + _offset(block, height))
-        cv2.circle(target, (x, y), max(8, round(radius * wide)), value, -1, cv2.LINE_8, 4)
+        dx, dy = _offset(block, height)
+        cv2.circle(
+            target, (cx + dx, cy + dy), max(8, round(radius * wide)), value, -1, cv2.LINE_8, 4
+        )
 
 
 def shade_tops(block: Block, plans: list[tuple[int, Plan]]) -> None:

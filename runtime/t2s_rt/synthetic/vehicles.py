@@ -14,9 +14,10 @@ from t2s_rt.synthetic.style import Colour, shift
 def add_car(plan: Plan, x: float, y: float, angle: float) -> None:
     """Put a car at plan coordinates, heading along `angle`, unless the place is taken."""
     seed, number = plan.rnd.getrandbits(32), plan.new_id()
-    wx, wy, heading = plan.place(x, y, angle)
+    wx, wy = plan.warp(x, y)
     if not plan.sees(wx, wy, 0.0) or not plan.free(wx, wy, 1.5):
         return
+    _, _, heading = plan.place(x, y, angle)
     rnd = random.Random(seed)
     van = rnd.random()
     if van < 0.1:
@@ -83,7 +84,7 @@ def _bay_row(
         a, b = at(u - slant * depth / 2, v), at(u + slant * depth / 2, v + depth)
         if not (inside(poly, *a) and inside(poly, *b)):
             continue
-        if marked:
+        if marked and plan.meets([a, b]):
             plan.marks.append(Mark(plan.bend([a, b], False), 0.12, colour))
         m = at(u + bay / 2, v + depth / 2)
         e0, e1 = at(u + bay, v + 0.4), at(u + bay, v + depth - 0.4)
