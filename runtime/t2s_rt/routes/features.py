@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -65,32 +64,43 @@ class TileFeatures:
         self.timings: dict[str, float] = {}
         self._models = models
         self._pack = pack
+        # not functools.cached_property: before Python 3.12 its lock belongs to the class, and
+        # tiles that are computed side by side would wait for each other
+        self._detections: Detections | None = None
+        self._embedding: ImageEmbedding | None = None
+        self._dense: DenseFeatures | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of the tile in pixels."""
         return self.image.shape[0], self.image.shape[1]
 
-    @cached_property
+    @property
     def detections(self) -> Detections:
         """Boxes and absolute scores per class from the detector."""
-        detector = _needed(self._models.detector, "detector")
-        with self._timed("detector"):
-            return detector.detect(self.image, self._pack)
+        if self._detections is None:
+            detector = _needed(self._models.detector, "detector")
+            with self._timed("detector"):
+                self._detections = detector.detect(self.image, self._pack)
+        return self._detections
 
-    @cached_property
+    @property
     def embedding(self) -> ImageEmbedding:
         """SAM's image embedding, shared by all prompts of all classes."""
-        segmenter = _needed(self._models.segmenter, "mask_encoder")
-        with self._timed("mask_encoder"):
-            return segmenter.encode(self.image)
+        if self._embedding is None:
+            segmenter = _needed(self._models.segmenter, "mask_encoder")
+            with self._timed("mask_encoder"):
+                self._embedding = segmenter.encode(self.image)
+        return self._embedding
 
-    @cached_property
+    @property
     def dense(self) -> DenseFeatures:
         """Dense CLIP embeddings, shared by all classes."""
-        clip = _needed(self._models.clip, "clip_patches")
-        with self._timed("clip"):
-            return clip.dense(self.image)
+        if self._dense is None:
+            clip = _needed(self._models.clip, "clip_patches")
+            with self._timed("clip"):
+                self._dense = clip.dense(self.image)
+        return self._dense
 
     def decode_boxes(self, boxes: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Masks of boxes float32 ``[N, 4]`` xyxy in tile pixels.

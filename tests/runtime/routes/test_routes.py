@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -125,6 +127,25 @@ def test_pixels_without_data_get_no_score(route: RouteName, image: NDArray[np.ui
     result = load_route(route)(_features(image, pack, valid=valid), pack, RouteSettings())
     assert not result.scores[:, ~valid].any()
     assert result.scores.any()
+
+
+def test_tiles_side_by_side_do_not_wait_for_each_other(image: NDArray[np.uint8]) -> None:
+    """Each encoder must be able to run for two tiles at once, in two threads."""
+    both = Barrier(2, timeout=10)
+
+    class Meeting:
+        def detect(self, *_: object) -> object:
+            return both.wait() >= 0
+
+        encode = dense = detect
+
+    models: Any = FakeModels()
+    models.detector = models.segmenter = models.clip = Meeting()
+    valid = np.ones(image.shape[:2], bool)
+    tiles = [TileFeatures(models, image, valid, pack_of("building")) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        for name in ("detections", "embedding", "dense"):
+            assert list(pool.map(lambda tile, n=name: getattr(tile, n), tiles)) == [True, True]
 
 
 def test_thing_goes_over_stuff_in_fused(image: NDArray[np.uint8]) -> None:
