@@ -191,7 +191,7 @@ def _count_boxes(
                 taken &= box_iou(all_boxes, truth).max(1) < figures.queries[name].iou
         own, own_scores = all_boxes[~taken], all_scores[~taken, names.index(name)]
         figures.queries[name].add(own, own_scores, truth, ignored)
-        # what a user gets: the boxes and fused routes keep one box of those that overlap
+        # as the boxes and fused routes do tile by tile: one box of those that overlap is kept
         kept = nms(own, own_scores, RouteSettings().box_nms_iou)
         figures.detection[name].add(own[kept], own_scores[kept], truth, ignored)
 

@@ -67,6 +67,7 @@ from t2s_export.references import (
     MaskEncoderReference,
 )
 from t2s_rt.bundle import TextRecord, sha256_file
+from t2s_rt.contracts import Role
 from t2s_rt.prompts.caption import SEPARATORS
 
 __all__ = ["DEFAULT_PROMPTS", "GSD", "TILE_SIZE", "export_nano", "nano_jobs", "nano_plan"]
@@ -215,24 +216,20 @@ def _clip_jobs(model: Clip, source: dict[str, Any]) -> Iterator[GraphJob]:
         normalisation=normalisation,
         source=source,
     )
-    yield GraphJob(
-        "clip_dense",
-        ClipDenseGraph(model, CLIP_WINDOW),
-        image_cases(dense, (3, 1)),
-        ClipDenseReference(model),
-        image_size=dense,
-        normalisation=normalisation,
-        source=source,
+    dense_jobs: tuple[tuple[Role, nn.Module, nn.Module], ...] = (
+        ("clip_dense", ClipDenseGraph(model, CLIP_WINDOW), ClipDenseReference(model)),
+        ("clip_patches", ClipPatchesGraph(model, CLIP_WINDOW), ClipPatchesReference(model)),
     )
-    yield GraphJob(
-        "clip_patches",
-        ClipPatchesGraph(model, CLIP_WINDOW),
-        image_cases(dense, (3, 1)),
-        ClipPatchesReference(model),
-        image_size=dense,
-        normalisation=normalisation,
-        source=source,
-    )
+    for role, graph, reference in dense_jobs:
+        yield GraphJob(
+            role,
+            graph,
+            image_cases(dense, (3, 1)),
+            reference,
+            image_size=dense,
+            normalisation=normalisation,
+            source=source,
+        )
     tokenizer = clip_tokenizer()
     texts = [tokenizer.encode(text).ids for text in _TEXTS]
     yield GraphJob(

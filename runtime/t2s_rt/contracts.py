@@ -190,7 +190,7 @@ _CLIP_DENSE = GraphContract(
     ),
 )
 _CLIP_PATCHES = GraphContract("clip_patches", (_IMAGE,), _CLIP_DENSE.outputs[:1])
-"""``clip_dense`` for the routes that read no surgery embeddings: three quarters of the time."""
+"""``clip_dense`` for the routes that read no surgery embeddings: one path less to compute."""
 _CLIP_TEXT = GraphContract(
     "clip_text",
     (TensorSpec("input_ids", "int32", ("N", "L"), "byte-pair ids, padded with zeros"),),
