@@ -91,7 +91,10 @@ def scenes(count: int, size: int, output: Path | None) -> None:
     from t2s_bench.scenes import measure_generator
 
     record = measure_generator(count, size)
-    click.echo(f"{record['per_second']:.1f} scenes of {size}² a second and core")
+    click.echo(
+        f"{record['per_second']:.1f} scenes of {size}² a second and core "
+        f"(fastest of {len(record['passes'])} passes; median {record['median']:.1f})"
+    )
     if output is not None:
         write_record(record, output)
 

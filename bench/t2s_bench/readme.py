@@ -118,7 +118,8 @@ def _speed(record: dict[str, Any]) -> str:
 def _scenes(record: dict[str, Any]) -> str:
     """Line of ``bench scenes``."""
     return (
-        f"One core draws {record['per_second']:.0f} scenes of {record['size']}² a second "
+        f"One core draws {record['per_second']:.0f} scenes of {record['size']}² a second in the "
+        f"fastest of {len(record['passes'])} passes (median {record['median']:.0f}) "
         f"({record['count']} of them, ground resolutions as drawn; `t2s-rt bench scenes "
         f"--count {record['count']} -o bench/records/scenes.json`; {one_line(record['machine'])})."
     )

@@ -233,7 +233,7 @@ def add_building(
     reach = 0.5 * math.hypot(length, width)
     if not plan.sees(wx, wy, reach) or not plan.free(wx, wy, reach):
         return
-    rnd = random.Random(seed)
+    rnd = plan.own_stream(seed)
     base = shift(rnd, colour or rnd.choice(style.roofs), 0.12, 5)
     u, v = length / 2, width / 2
     outline = rectangle(0, 0, length, width, 0.0)

@@ -68,7 +68,10 @@ class Block:
 
     def pixels(self, points: Polygon) -> Int32:
         """World metres to 1/16 pixel of the block, for cv2's shift=4."""
-        return np.rint(np.array(points) * self.scale - self.origin).astype(np.int32)
+        pts: npt.NDArray[np.float64] = np.array(points, np.float64)
+        pts *= self.scale
+        pts -= self.origin
+        return np.rint(pts).astype(np.int32)
 
     def pixel(self, x: float, y: float) -> tuple[int, int]:
         """One point as :meth:`pixels` gives it; for many calls with a single point."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+import threading
 
 Point = tuple[float, float]
 Polygon = list[Point]
@@ -30,6 +31,26 @@ def mix_keys(*keys: int) -> int:
 def keyed_random(*keys: int) -> random.Random:
     """Return a random stream that depends on the keys only."""
     return random.Random(mix_keys(*keys))
+
+
+class _Scratch(threading.local):
+    """One stream per thread, for those that are read at once."""
+
+    def __init__(self) -> None:
+        self.stream = random.Random()
+
+
+_SCRATCH = _Scratch()
+
+
+def scratch_random(*keys: int) -> random.Random:
+    """Like :func:`keyed_random` for a few draws: the thread's next call seeds it anew.
+
+    Half the price: a new stream is seeded twice over, once as it is made.
+    """
+    stream = _SCRATCH.stream
+    stream.seed(mix_keys(*keys))
+    return stream
 
 
 def rectangle(x: float, y: float, length: float, width: float, angle: float) -> Polygon:
@@ -202,18 +223,3 @@ def ribbon(line: Polygon, width: float) -> Polygon:
         left.append((x + ox, y + oy))
         right.append((x - ox, y - oy))
     return left + right[::-1]
-
-
-def densify(points: Polygon, step: float, closed: bool) -> Polygon:
-    """Insert points so that no edge is longer than `step`."""
-    out: Polygon = []
-    count = len(points)
-    for i in range(count if closed else count - 1):
-        (ax, ay), (bx, by) = points[i], points[(i + 1) % count]
-        out.append((ax, ay))
-        n = int(math.hypot(bx - ax, by - ay) / step + 0.999)
-        for k in range(1, n):
-            out.append((ax + (bx - ax) * k / n, ay + (by - ay) * k / n))
-    if not closed:
-        out.append(points[-1])
-    return out

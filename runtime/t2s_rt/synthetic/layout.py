@@ -11,7 +11,7 @@ import math
 from functools import lru_cache
 
 from t2s_rt.synthetic import roads, rural, urban
-from t2s_rt.synthetic.geometry import Point, Polygon, inset, keyed_random, mix_keys
+from t2s_rt.synthetic.geometry import Point, Polygon, inset, keyed_random, mix_keys, scratch_random
 from t2s_rt.synthetic.plan import CELL_IDS, EDGE_IDS, Box, Plan, warp_point
 from t2s_rt.synthetic.spec import BARE, LOW_VEGETATION
 from t2s_rt.synthetic.style import THEMES, Style, world_style
@@ -49,7 +49,7 @@ _BUILT = {"suburb", "dense", "slabs", "industrial", "commercial", "village"}
 def node(seed: int, i: int, j: int) -> Point:
     """Plan coordinates of a lattice node."""
     style = world_style(seed)
-    rnd = keyed_random(_NODE, style.seed, i, j)
+    rnd = scratch_random(_NODE, style.seed, i, j)
     u, v = (i + rnd.uniform(-0.2, 0.2)) * style.side, (j + rnd.uniform(-0.2, 0.2)) * style.side
     c, s = math.cos(style.angle), math.sin(style.angle)
     return u * c - v * s, u * s + v * c
@@ -60,7 +60,7 @@ def theme_at(style: Style, i: int, j: int) -> str:
     bi, bj = (i + 4) // 8, (j + 4) // 8
     if bi == 0 and bj == 0:
         return style.theme
-    return keyed_random(_THEME, style.seed, bi, bj).choice(tuple(THEMES))
+    return scratch_random(_THEME, style.seed, bi, bj).choice(tuple(THEMES))
 
 
 @lru_cache(maxsize=1024)
@@ -68,10 +68,17 @@ def district(seed: int, i: int, j: int) -> str:
     """The kind of district in a quad; neighbours tend to agree."""
     style = world_style(seed)
     weights = THEMES[theme_at(style, i, j)]
-    rnd = keyed_random(_TYPE, style.seed, i, j)
+    rnd = scratch_random(_TYPE, style.seed, i, j)
     if rnd.random() < 0.5:
-        rnd = keyed_random(_CLUSTER, style.seed, i // 2, j // 2)
+        rnd = scratch_random(_CLUSTER, style.seed, i // 2, j // 2)
     return rnd.choices(tuple(weights), tuple(weights.values()))[0]
+
+
+@lru_cache(maxsize=512)
+def _lattice_line(seed: int, axis: int, number: int) -> tuple[bool, float, float]:
+    """Whether a whole line of the lattice is a main road, and its widths as one and as a street."""
+    rnd = scratch_random(_LINE, seed, axis, number)
+    return rnd.random() < 0.3, rnd.choice((7.0, 9.0, 10.5, 14.0)), rnd.uniform(5.2, 8.5)
 
 
 @lru_cache(maxsize=2048)
@@ -80,15 +87,12 @@ def edge_road(seed: int, i: int, j: int, axis: int) -> tuple[str, float]:
 
     Kinds: "main", "street", "track" or "none". Whole lattice lines can be main roads.
     """
-    line = keyed_random(_LINE, seed, axis, j if axis == 0 else i)
-    main = line.random() < 0.3
-    main_width = line.choice((7.0, 9.0, 10.5, 14.0))
-    street_width = line.uniform(5.2, 8.5)
-    other = (i, j - 1) if axis == 0 else (i - 1, j)
-    built = (district(seed, i, j) in _BUILT) + (district(seed, *other) in _BUILT)
+    main, main_width, street_width = _lattice_line(seed, axis, j if axis == 0 else i)
     if main:
         return "main", main_width
-    rnd = keyed_random(_EDGE, seed, i, j, axis)
+    other = (i, j - 1) if axis == 0 else (i - 1, j)
+    built = (district(seed, i, j) in _BUILT) + (district(seed, *other) in _BUILT)
+    rnd = scratch_random(_EDGE, seed, i, j, axis)
     roll = rnd.random()
     if built and roll < 0.88:
         return "street", street_width
@@ -139,6 +143,8 @@ def cells_in(style: Style, box: Box) -> list[tuple[int, int]]:
 @lru_cache(maxsize=1024)
 def _roundabout(seed: int, i: int, j: int) -> tuple[float, float] | None:
     """Radius and ring width of the roundabout at a node, if there is one."""
+    if not _lattice_line(seed, 0, j)[0] and not _lattice_line(seed, 1, i)[0]:
+        return None
     kinds = [
         edge_road(seed, i, j, 0)[0],
         edge_road(seed, i, j, 1)[0],
@@ -147,7 +153,7 @@ def _roundabout(seed: int, i: int, j: int) -> tuple[float, float] | None:
     ]
     if kinds.count("main") < 2 or kinds.count("none") or kinds.count("track") > 1:
         return None
-    rnd = keyed_random(_EDGE, seed, i, j, 7)
+    rnd = scratch_random(_EDGE, seed, i, j, 7)
     if rnd.random() > 0.45:
         return None
     return rnd.uniform(10, 20), rnd.uniform(6, 9)

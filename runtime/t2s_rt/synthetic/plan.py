@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator
-from math import sin
+from math import hypot, sin
 from typing import NamedTuple
 
-from t2s_rt.synthetic.geometry import Point, Polygon, centre, densify
+from t2s_rt.synthetic.geometry import Point, Polygon, centre
 from t2s_rt.synthetic.style import Colour, Material, Style
 
 Box = tuple[float, float, float, float]
@@ -125,8 +125,16 @@ class Plan:
         self.keep_out: list[tuple[float, float, float]] = []
         (a, *_), (b, *_), (c, *_), (d, *_) = style.warp
         x0, y0, x1, y1 = view
-        x, y = abs(a) + abs(c) + OVERHANG, abs(b) + abs(d) + OVERHANG
+        x, y = abs(a) + abs(c), abs(b) + abs(d)
+        self._unbent = x0 - x, y0 - y, x1 + x, y1 + y
+        x, y = x + OVERHANG, y + OVERHANG
         self._reach = x0 - x, y0 - y, x1 + x, y1 + y
+        self._own = random.Random()
+
+    def own_stream(self, seed: int) -> random.Random:
+        """The stream of one object; the next object's call seeds it anew."""
+        self._own.seed(seed)
+        return self._own
 
     def new_id(self) -> int:
         """Next free instance id of this part; the last one is shared by any overflow."""
@@ -155,13 +163,38 @@ class Plan:
             x, y = centre(poly)
             reach = max(math.hypot(px - x, py - y) for px, py in poly) * 1.25 + 3.0
             wx, wy = warp_point(self.style, x, y)
-            if not self.sees(wx, wy, reach):
+            if not self.sees(wx, wy, reach) or not self._box_sees(poly, wx - x, wy - y, reach):
                 continue
             rnd.seed(seeds[k])
             self.next_id, self.last_id = first + k * stride, first + (k + 1) * stride
             yield poly
         rnd.seed(seeds[-1])
         self.next_id, self.last_id = first + len(polygons) * stride, last
+
+    def _box_sees(self, poly: Polygon, dx: float, dy: float, reach: float) -> bool:
+        """Whether a polygon's box, moved as its centre is bent, may meet the view.
+
+        ``reach``, about its radius, bounds how much further its corners are bent.
+        """
+        x0, y0, x1, y1 = self.view
+        xs, ys = [p[0] for p in poly], [p[1] for p in poly]
+        slack = 0.35 * reach + 3.0
+        return (
+            min(xs) + dx - slack < x1
+            and max(xs) + dx + slack > x0
+            and min(ys) + dy - slack < y1
+            and max(ys) + dy + slack > y0
+        )
+
+    def spot(self, x: float, y: float, radius: float) -> Point | None:
+        """World coordinates of a point (plan coordinates) in view and free for a disc, or None."""
+        x0, y0, x1, y1 = self._unbent
+        if not (x0 < x < x1 and y0 < y < y1):
+            return None
+        wx, wy = warp_point(self.style, x, y)
+        if not self.sees(wx, wy, 0.0) or not self.free(wx, wy, radius):
+            return None
+        return wx, wy
 
     def warp(self, x: float, y: float) -> Point:
         """Plan coordinates to world coordinates."""
@@ -177,16 +210,25 @@ class Plan:
         return min(xs) < x1 and max(xs) > x0 and min(ys) < y1 and max(ys) > y0
 
     def bend(self, points: Polygon, closed: bool = True, step: float = 22.0) -> Polygon:
-        """Warp a polygon or polyline, with long edges subdivided."""
+        """Warp a polygon or polyline, with points inserted: no edge is longer than ``step``."""
         # warp_point written out: most corners pass here
         (a, ka, pa), (b, kb, pb), (c, kc, pc), (d, kd, pd) = self.style.warp
-        return [
-            (
-                x + a * sin(ka * y + pa) + c * sin(kc * (x + y) + pc),
-                y + b * sin(kb * x + pb) + d * sin(kd * (x - y) + pd),
-            )
-            for x, y in densify(points, step, closed)
-        ]
+        out: Polygon = []
+        line = [*points, points[0]] if closed else points
+        for (ax, ay), (bx, by) in zip(line, line[1:], strict=False):
+            ex, ey = bx - ax, by - ay
+            pieces = int(hypot(ex, ey) / step + 0.999) or 1
+            for k in range(pieces):
+                x, y = ax + ex * k / pieces, ay + ey * k / pieces
+                out.append(
+                    (
+                        x + a * sin(ka * y + pa) + c * sin(kc * (x + y) + pc),
+                        y + b * sin(kb * x + pb) + d * sin(kd * (x - y) + pd),
+                    )
+                )
+        if not closed:
+            out.append(warp_point(self.style, *points[-1]))
+        return out
 
     def place(self, x: float, y: float, angle: float) -> tuple[float, float, float]:
         """Warp a rigid object's position and heading."""

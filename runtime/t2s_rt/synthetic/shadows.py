@@ -29,8 +29,11 @@ def sweep(
     """Shadow of a prism on flat ground."""
     mask = block.shadow if target is None else target
     top = pts + np.array(_offset(block, height), np.int32)
-    following = np.arange(1, len(pts) + 1) % len(pts)
-    for side in np.stack([pts, pts[following], top[following], top], axis=1):
+    sides = np.empty((len(pts), 4, 2), np.int32)
+    sides[:, 0], sides[:, 3] = pts, top
+    sides[:-1, 1:3] = sides[1:, ::3]
+    sides[-1, 1:3] = sides[0, ::3]
+    for side in sides:
         cv2.fillConvexPoly(mask, side, value, cv2.LINE_8, 4)
     block.fill(mask, top, value)
 

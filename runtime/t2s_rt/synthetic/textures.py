@@ -164,6 +164,21 @@ def crown_sprite(
 
     `sun_x`, `sun_y` point to the sun, scaled by 64.
     """
+    light, gx, gy, mask = _crown(variant, diameter, sparse)
+    slope = gx * np.int16(sun_x)
+    slope += gy * np.int16(sun_y)
+    slope //= 9
+    axis = np.arange(diameter, dtype=np.int16) * 2 - diameter + 1
+    side = axis[None, :] * np.int16(sun_x) + axis[:, None] * np.int16(sun_y)
+    side //= max(1, 2 * diameter)
+    side += light
+    grey = cv2.subtract(side, slope, dtype=cv2.CV_8U)
+    return cv2.merge([grey] * 3), mask
+
+
+@lru_cache(maxsize=256)
+def _crown(variant: int, diameter: int, sparse: bool) -> tuple[Int16, Int16, Int16, UInt8]:
+    """What a crown's sprite does not owe to the sun: ambient light, slopes in x and y, mask."""
     base = _crown_height(variant)
     h = cv2.resize(base, (diameter, diameter), interpolation=cv2.INTER_LINEAR_EXACT)
     mask = np.where(h > 14, np.uint8(255), np.uint8(0))
@@ -171,11 +186,7 @@ def crown_sprite(
     # slope per pixel grows as sprites shrink: bring it back to the 96 px scale
     gx = (wide[1:-1, 2:] - wide[1:-1, :-2]) * diameter // 96
     gy = (wide[2:, 1:-1] - wide[:-2, 1:-1]) * diameter // 96
-    light = 40 + h.astype(np.int16) * 2 // 5 - (gx * sun_x + gy * sun_y) // 9
-    axis = np.arange(diameter, dtype=np.int16) * 2 - diameter + 1
-    light += (axis[None, :] * sun_x + axis[:, None] * sun_y) // max(1, 2 * diameter)
     if sparse and diameter > 5:
         holes = periodic(noise_tile("fine"), variant * 31, variant * 17, diameter, diameter)
         mask = np.where(np.asarray(holes) > 22, 0, mask).astype(np.uint8)
-    grey = np.clip(light, 0, 255).astype(np.uint8)
-    return cv2.merge([grey] * 3), mask
+    return 40 + h.astype(np.int16) * 2 // 5, gx, gy, mask

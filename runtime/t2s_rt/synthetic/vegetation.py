@@ -23,9 +23,10 @@ def add_tree(plan: Plan, x: float, y: float, radius: float, ramp: int | None = N
     rnd, style = plan.rnd, plan.style
     roll, variant, number = rnd.random(), rnd.random(), plan.new_id()
     index = int(rnd.random() * len(style.ramps))
-    wx, wy = plan.warp(x, y)
-    if not plan.sees(wx, wy, 0.0) or not plan.free(wx, wy, radius * 0.6):
+    spot = plan.spot(x, y, radius * 0.6)
+    if spot is None:
         return
+    wx, wy = spot
     height = radius * (1.3 + 1.1 * roll)
     plan.trees.append(
         Tree(

@@ -14,11 +14,10 @@ from t2s_rt.synthetic.style import Colour, shift
 def add_car(plan: Plan, x: float, y: float, angle: float) -> None:
     """Put a car at plan coordinates, heading along `angle`, unless the place is taken."""
     seed, number = plan.rnd.getrandbits(32), plan.new_id()
-    wx, wy = plan.warp(x, y)
-    if not plan.sees(wx, wy, 0.0) or not plan.free(wx, wy, 1.5):
+    if plan.spot(x, y, 1.5) is None:
         return
-    _, _, heading = plan.place(x, y, angle)
-    rnd = random.Random(seed)
+    wx, wy, heading = plan.place(x, y, angle)
+    rnd = plan.own_stream(seed)
     van = rnd.random()
     if van < 0.1:
         length, width, body = rnd.uniform(4.9, 6.2), rnd.uniform(1.95, 2.15), 2
@@ -86,9 +85,11 @@ def _bay_row(
             continue
         if marked and plan.meets([a, b]):
             plan.marks.append(Mark(plan.bend([a, b], False), 0.12, colour))
-        m = at(u + bay / 2, v + depth / 2)
-        e0, e1 = at(u + bay, v + 0.4), at(u + bay, v + depth - 0.4)
-        if rnd.random() < occupancy and inside(poly, *e0) and inside(poly, *e1):
+        if rnd.random() >= occupancy:
+            continue
+        ends = at(u + bay, v + 0.4), at(u + bay, v + depth - 0.4)
+        if all(inside(poly, *end) for end in ends):
+            m = at(u + bay / 2, v + depth / 2)
             turn = math.atan(slant)
             flip = rnd.choice((0.0, math.pi))
             heading = angle + math.pi / 2 - turn + rnd.uniform(-0.04, 0.04) + flip
