@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
     from t2s_rt.routes import Route
 
 __all__ = ["TilePixels", "TileScorer", "pad_tile"]
+
+FlatKey = tuple[tuple[int, ...], tuple[int, ...], Region | None]
+
+FLAT_KEPT = 9
+"""Flat tiles remembered: a scene's middle, its four edges and its four corners."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,11 @@ def pad_tile(pixels: TilePixels, side: int) -> TilePixels:
 
 
 class TileScorer:
-    """Runs a route on one tile after another.
+    """Runs a route on one tile after another, from any number of threads.
+
+    A tile of one colour, such as the collar that a mosaic fills without calling it nodata or the
+    blank part of a scanned sheet, is computed once: the next tile of the same colour, shape and
+    owned part has the same scores to the bit.
 
     Args:
         models: opened with the route's roles.
@@ -85,6 +96,8 @@ class TileScorer:
     ) -> None:
         self._models, self._route, self._pack = models, route, pack
         self._settings, self._side = settings, side
+        self._flat: OrderedDict[FlatKey, NDArray[np.uint8]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def score(
         self, pixels: TilePixels, owned: Region | None = None
@@ -98,6 +111,24 @@ class TileScorer:
         Raises:
             BackendError: a session failed.
         """
+        key = _flat_key(pixels, owned)
+        if key is None:
+            return self._compute(pixels, owned)
+        with self._lock:
+            known = self._flat.get(key)
+        if known is not None:
+            return known, {"read": pixels.seconds}
+        scores, seconds = self._compute(pixels, owned)
+        scores.flags.writeable = False
+        with self._lock:
+            self._flat[key] = scores
+            if len(self._flat) > FLAT_KEPT:
+                self._flat.popitem(last=False)
+        return scores, seconds
+
+    def _compute(
+        self, pixels: TilePixels, owned: Region | None
+    ) -> tuple[NDArray[np.uint8], dict[str, float]]:
         start = time.perf_counter()
         height, width = pixels.valid.shape
         padded = pad_tile(pixels, self._side)
@@ -109,3 +140,14 @@ class TileScorer:
         spent = time.perf_counter() - start
         seconds["route"] = max(0.0, spent - sum(features.timings.values()))
         return scores, seconds
+
+
+def _flat_key(pixels: TilePixels, owned: Region | None) -> FlatKey | None:
+    """What the scores of a tile of one colour depend on; None for any other tile."""
+    first = pixels.image[0, 0]
+    # most tiles are told apart by their first row
+    if (pixels.image[0] != first).any() or (pixels.image != first).any():
+        return None
+    if not pixels.valid.all():
+        return None
+    return tuple(first.tolist()), pixels.valid.shape, owned
