@@ -29,4 +29,4 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 @pytest.fixture(scope="session")
 def example_scene() -> Path:
     """The scene that README's first command maps: synthetic, committed, with a CRS."""
-    return Path(__file__).parents[1] / "docs" / "example" / "riverside.tif"
+    return Path(__file__).parents[1] / "docs" / "example" / "lakeside.tif"
