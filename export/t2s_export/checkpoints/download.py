@@ -1,0 +1,397 @@
+"""One file over HTTP(S), however often the line breaks.
+
+What has arrived lies in ``FILE.part``, and who sent it in ``FILE.part.json``. A later call goes on
+from there with a range request, and starts anew where the file on the server is not the same any
+more. A body counts as whole only if its length was announced and has arrived.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import os
+import re
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass
+from email.message import Message
+from pathlib import Path
+from typing import IO, Protocol
+
+from t2s_export.checkpoints.files import write_text
+from t2s_export.errors import DownloadError
+from t2s_rt import __version__
+from t2s_rt.errors import OutputError
+
+__all__ = ["Patience", "Watcher", "download", "forget_part", "open_part", "part_path"]
+
+_BLOCK = 1 << 18
+_SCHEMES = ("http://", "https://")
+_TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
+_WHOLE_RANGE = re.compile(r"bytes \*/(\d{1,18})", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a bad line is borne.
+
+    Attributes:
+        timeout: seconds that a connection or a block may take.
+        attempts: tries in a row that bring less than ``least`` bytes each before giving up.
+        pause: seconds before the second such try; doubled each time, at most 30.
+        window: seconds in which ``least`` bytes must arrive, else the connection is dropped.
+        least: bytes that count as progress.
+    """
+
+    timeout: float = 30.0
+    attempts: int = 6
+    pause: float = 1.0
+    window: float = 60.0
+    least: int = 64 * 1024
+
+
+class Watcher(Protocol):
+    """Who is told how a download goes."""
+
+    def begin(self, done: int, total: int | None) -> None:
+        """A connection delivers from byte ``done`` on; the file has ``total`` bytes."""
+
+    def advance(self, done: int) -> None:
+        """``done`` bytes of the file are there."""
+
+    def note(self, text: str) -> None:
+        """Something that people may want to know, in one line."""
+
+
+class _TryAgain(Exception):
+    """The line broke, or what arrived is of no use; another try may do."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What the server said about the file whose first bytes are in ``FILE.part``."""
+
+    url: str
+    etag: str | None
+    length: int | None
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Redirections that never leave HTTP, and never leave TLS once there."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        kept = _SCHEMES if req.full_url.startswith("http://") else ("https://",)
+        if not newurl.lower().startswith(kept):
+            raise DownloadError(f"{req.full_url}: leads to {newurl}, which is not secured by TLS")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def part_path(path: Path) -> Path:
+    """``FILE.part`` beside the final file."""
+    return path.with_name(path.name + ".part")
+
+
+def _state_path(part: Path) -> Path:
+    return part.with_name(part.name + ".json")
+
+
+def open_part(part: Path) -> io.FileIO:
+    """Open ``FILE.part`` for going on, for this process alone.
+
+    Raises:
+        OutputError: it cannot be written, or another process is at it.
+    """
+    import fcntl
+
+    try:
+        # a link here could lead the download out of its folder
+        handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise OutputError(f"{part}: cannot be written ({error.strerror or error})") from error
+    stream = io.FileIO(handle, "r+")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        stream.close()
+        raise OutputError(f"{part}: another process is downloading it; wait for it") from error
+    return stream
+
+
+def forget_part(part: Path) -> None:
+    """Remove what has arrived and what is known about it."""
+    part.unlink(missing_ok=True)
+    _state_path(part).unlink(missing_ok=True)
+
+
+def download(
+    url: str,
+    part: Path,
+    stream: io.FileIO,
+    length: int | None,
+    watcher: Watcher,
+    patience: Patience | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Fetch ``url`` into an opened ``FILE.part`` until it is whole.
+
+    Args:
+        url: ``http://`` or ``https://``.
+        part: where ``stream`` writes.
+        stream: from ``open_part``; holds what arrived before.
+        length: bytes that the file must have, None if not known.
+        watcher: is told of progress and of every new try.
+        patience: with a bad line; None is the default.
+        sleep: waits between tries.
+
+    Raises:
+        DownloadError: the server refuses, has another file, or the line stays broken. What has
+            arrived is kept.
+        OutputError: ``FILE.part`` cannot be written.
+    """
+    patience = patience or Patience()
+    transfer = _Transfer(url, part, stream, length, watcher, patience)
+    failures = 0
+    while True:
+        before = _size(stream)
+        try:
+            transfer.attempt()
+            return
+        except _TryAgain as cause:
+            reason = str(cause)
+        gained = _size(stream) - before
+        failures = 0 if gained >= patience.least else failures + 1
+        if failures >= patience.attempts:
+            raise DownloadError(
+                f"{url}: expected the file, found a line that breaks ({reason}; {failures} tries "
+                f"in a row brought nothing); {_size(stream)} bytes are kept: run the same command "
+                "again, or use --url with a mirror, or --from with a file fetched otherwise"
+            )
+        watcher.note(f"{reason}; going on from byte {_size(stream)}")
+        sleep(min(patience.pause * 2 ** max(failures - 1, 0), 30.0))
+
+
+class _Transfer:
+    """The tries for one file."""
+
+    def __init__(
+        self,
+        url: str,
+        part: Path,
+        stream: io.FileIO,
+        length: int | None,
+        watcher: Watcher,
+        patience: Patience,
+    ) -> None:
+        self._url, self._part, self._stream = url, part, stream
+        self._length, self._watcher, self._patience = length, watcher, patience
+        self._opener = urllib.request.build_opener(_Redirects)
+        self._source = _read_source(part)
+        if self._source is None or self._source.url != url:
+            self._restart()
+
+    def attempt(self) -> None:
+        """Go on once; returns when the file is whole.
+
+        Raises:
+            _TryAgain: it is not, and another try makes sense.
+            DownloadError: no other try makes sense.
+            OutputError: ``FILE.part`` cannot be written.
+        """
+        offset = _size(self._stream)
+        known = self._length or (self._source.length if self._source else None)
+        if offset and offset == known:
+            return
+        if known is not None and offset > known:
+            self._restart()
+            offset = 0
+        response = self._open(offset)
+        if response is None:
+            return
+        with closing(response):
+            if offset and response.status == 206:
+                end = self._continue(response.headers, offset)
+            elif response.status == 200:
+                offset = 0
+                end = self._begin(response.headers)
+            else:
+                raise DownloadError(f"{self._url}: expected the file, found {response.status}")
+            self._watcher.begin(offset, self._total())
+            self._receive(response, offset, end)
+        total = self._total()
+        if total is not None and _size(self._stream) != total:
+            raise _TryAgain(f"the server sent {_size(self._stream)} of {total} bytes")
+
+    def _total(self) -> int | None:
+        return self._source.length if self._source else None
+
+    def _open(self, offset: int) -> http.client.HTTPResponse | None:
+        """The server's answer; None if it says that all bytes are there already."""
+        headers = {"User-Agent": f"t2s-rt/{__version__}", "Accept-Encoding": "identity"}
+        if offset:
+            headers["Range"] = f"bytes={offset}-"
+            etag = self._source.etag if self._source else None
+            if etag and not etag.startswith("W/"):
+                headers["If-Range"] = etag
+        request = urllib.request.Request(self._url, headers=headers)
+        try:
+            response: http.client.HTTPResponse = self._opener.open(
+                request, timeout=self._patience.timeout
+            )
+            return response
+        except urllib.error.HTTPError as error:
+            with closing(error):
+                return self._refused(error, offset)
+        except urllib.error.URLError as error:
+            if isinstance(error.reason, ssl.SSLCertVerificationError):
+                raise DownloadError(
+                    f"{self._url}: the server's certificate is not valid ({error.reason.reason})"
+                ) from error
+            raise _TryAgain(f"no connection ({error.reason})") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise _TryAgain(_reason(error)) from error
+
+    def _refused(self, error: urllib.error.HTTPError, offset: int) -> None:
+        if error.code == 416 and offset:
+            match = _WHOLE_RANGE.fullmatch(error.headers.get("Content-Range", "").strip())
+            if match and int(match[1]) == offset and self._length in (None, offset):
+                return
+            self._restart()
+            raise _TryAgain("the server has another file now; starting anew")
+        if error.code in _TRY_AGAIN:
+            raise _TryAgain(f"the server answered {error.code} {error.reason}")
+        raise DownloadError(
+            f"{self._url}: expected the file, found {error.code} {error.reason}; "
+            "use --url with another address, or --from with a file fetched otherwise"
+        )
+
+    def _begin(self, headers: Message) -> int | None:
+        """Accept a whole file; returns its length."""
+        length = _content_length(headers)
+        if length is None and self._length is None and not _is_chunked(headers):
+            raise DownloadError(
+                f"{self._url}: the server does not say how long the file is, so that a part of it "
+                "would look whole; use --from with a file fetched otherwise"
+            )
+        self._check_length(length)
+        self._restart()
+        self._source = _Source(self._url, headers.get("ETag"), length or self._length)
+        write_text(_state_path(self._part), json.dumps(asdict(self._source)))
+        return length
+
+    def _continue(self, headers: Message, offset: int) -> int:
+        """Accept the rest of a file; returns where it ends."""
+        found = headers.get("Content-Range", "")
+        match = _CONTENT_RANGE.fullmatch(found.strip())
+        announced = _content_length(headers)
+        source = self._source
+        wrong = (
+            match is None
+            or int(match[1]) != offset
+            or int(match[2]) < offset
+            or (announced is not None and announced != int(match[2]) - offset + 1)
+        )
+        if wrong or match is None:
+            self._restart()
+            raise _TryAgain(
+                f"expected the bytes from {offset} on, found {found or 'no range'!r}; starting anew"
+            )
+        total = None if match[3] == "*" else int(match[3])
+        etag = headers.get("ETag")
+        old = source.length if source else None
+        if (total is not None and old is not None and total != old) or (
+            etag and source and source.etag and etag != source.etag
+        ):
+            self._restart()
+            raise _TryAgain("the file on the server has changed; starting anew")
+        self._check_length(total)
+        return int(match[2]) + 1
+
+    def _check_length(self, found: int | None) -> None:
+        if found is not None and self._length is not None and found != self._length:
+            raise DownloadError(
+                f"{self._url}: expected {self._length} bytes, found {found}: another file lies "
+                "there; use --url with another address"
+            )
+
+    def _receive(self, response: http.client.HTTPResponse, offset: int, end: int | None) -> None:
+        """Append the body; what arrives is written at once."""
+        done = offset
+        window, mark = time.monotonic(), done
+        while True:
+            try:
+                block = response.read1(_BLOCK)
+            except (OSError, http.client.HTTPException) as error:
+                raise _TryAgain(_reason(error)) from error
+            if not block:
+                break
+            if end is not None:
+                block = block[: end - done]
+            _append(self._stream, block, self._part)
+            done += len(block)
+            self._watcher.advance(done)
+            now = time.monotonic()
+            if now - window >= self._patience.window:
+                if done - mark < self._patience.least:
+                    raise _TryAgain(f"only {done - mark} bytes in {now - window:.0f} s")
+                window, mark = now, done
+        if end is not None and done < end:
+            raise _TryAgain(f"the connection ended {end - done} bytes early")
+
+    def _restart(self) -> None:
+        self._source = None
+        _state_path(self._part).unlink(missing_ok=True)
+        self._stream.truncate(0)
+
+
+def _append(stream: io.FileIO, block: bytes, part: Path) -> None:
+    try:
+        stream.seek(0, os.SEEK_END)
+        view = memoryview(block)
+        while view:
+            view = view[stream.write(view) :]
+    except OSError as error:
+        raise OutputError(
+            f"{part}: cannot be written ({error.strerror or error}); what has arrived is kept"
+        ) from error
+
+
+def _size(stream: io.FileIO) -> int:
+    return os.fstat(stream.fileno()).st_size
+
+
+def _read_source(part: Path) -> _Source | None:
+    with suppress(OSError, ValueError, TypeError):
+        source = _Source(**json.loads(_state_path(part).read_text(encoding="utf-8")))
+        texts = isinstance(source.url, str) and isinstance(source.etag, str | None)
+        if texts and isinstance(source.length, int | None):
+            return source
+    return None
+
+
+def _content_length(headers: Message) -> int | None:
+    text = headers.get("Content-Length", "").strip()
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def _is_chunked(headers: Message) -> bool:
+    return headers.get("Transfer-Encoding", "").strip().lower() == "chunked"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "nothing arrived for too long"
+    return f"the connection broke ({str(error) or type(error).__name__})"
