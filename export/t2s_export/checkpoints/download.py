@@ -8,27 +8,22 @@ more. A body counts as whole only if its length was announced and has arrived.
 from __future__ import annotations
 
 import http.client
-import io
-import json
-import os
 import re
 import ssl
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from email.message import Message
-from pathlib import Path
 from typing import IO, Protocol
 
-from t2s_export.checkpoints.files import write_text
+from t2s_export.checkpoints.part import Part, Source
 from t2s_export.errors import DownloadError
 from t2s_rt import __version__
-from t2s_rt.errors import OutputError
 
-__all__ = ["Patience", "Watcher", "download", "forget_part", "open_part", "part_path"]
+__all__ = ["Patience", "Watcher", "download"]
 
 _BLOCK = 1 << 18
 _SCHEMES = ("http://", "https://")
@@ -73,15 +68,6 @@ class _TryAgain(Exception):
     """The line broke, or what arrived is of no use; another try may do."""
 
 
-@dataclass(frozen=True)
-class _Source:
-    """What the server said about the file whose first bytes are in ``FILE.part``."""
-
-    url: str
-    etag: str | None
-    length: int | None
-
-
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Redirections that never leave HTTP, and never leave TLS once there."""
 
@@ -100,58 +86,19 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def part_path(path: Path) -> Path:
-    """``FILE.part`` beside the final file."""
-    return path.with_name(path.name + ".part")
-
-
-def _state_path(part: Path) -> Path:
-    return part.with_name(part.name + ".json")
-
-
-def open_part(part: Path) -> io.FileIO:
-    """Open ``FILE.part`` for going on, for this process alone.
-
-    Raises:
-        OutputError: it cannot be written, or another process is at it.
-    """
-    import fcntl
-
-    try:
-        # a link here could lead the download out of its folder
-        handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise OutputError(f"{part}: cannot be written ({error.strerror or error})") from error
-    stream = io.FileIO(handle, "r+")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        stream.close()
-        raise OutputError(f"{part}: another process is downloading it; wait for it") from error
-    return stream
-
-
-def forget_part(part: Path) -> None:
-    """Remove what has arrived and what is known about it."""
-    part.unlink(missing_ok=True)
-    _state_path(part).unlink(missing_ok=True)
-
-
 def download(
     url: str,
-    part: Path,
-    stream: io.FileIO,
+    part: Part,
     length: int | None,
     watcher: Watcher,
     patience: Patience | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Fetch ``url`` into an opened ``FILE.part`` until it is whole.
+    """Fetch ``url`` until ``part`` is whole.
 
     Args:
         url: ``http://`` or ``https://``.
-        part: where ``stream`` writes.
-        stream: from ``open_part``; holds what arrived before.
+        part: holds what arrived before, and takes the rest.
         length: bytes that the file must have, None if not known.
         watcher: is told of progress and of every new try.
         patience: with a bad line; None is the default.
@@ -163,24 +110,24 @@ def download(
         OutputError: ``FILE.part`` cannot be written.
     """
     patience = patience or Patience()
-    transfer = _Transfer(url, part, stream, length, watcher, patience)
-    failures = 0
+    transfer = _Transfer(url, part, length, watcher, patience)
+    failures, best = 0, part.size
     while True:
-        before = _size(stream)
         try:
             transfer.attempt()
             return
         except _TryAgain as cause:
             reason = str(cause)
-        gained = _size(stream) - before
-        failures = 0 if gained >= patience.least else failures + 1
+        # against the most there ever was: a server that makes us start anew brings nothing
+        failures = 0 if part.size - best >= patience.least else failures + 1
+        best = max(best, part.size)
         if failures >= patience.attempts:
             raise DownloadError(
                 f"{url}: expected the file, found a line that breaks ({reason}; {failures} tries "
-                f"in a row brought nothing); {_size(stream)} bytes are kept: run the same command "
+                f"in a row brought nothing); {part.size} bytes are kept: run the same command "
                 "again, or use --url with a mirror, or --from with a file fetched otherwise"
             )
-        watcher.note(f"{reason}; going on from byte {_size(stream)}")
+        watcher.note(f"{reason}; going on from byte {part.size}")
         sleep(min(patience.pause * 2 ** max(failures - 1, 0), 30.0))
 
 
@@ -190,16 +137,15 @@ class _Transfer:
     def __init__(
         self,
         url: str,
-        part: Path,
-        stream: io.FileIO,
+        part: Part,
         length: int | None,
         watcher: Watcher,
         patience: Patience,
     ) -> None:
-        self._url, self._part, self._stream = url, part, stream
+        self._url, self._part = url, part
         self._length, self._watcher, self._patience = length, watcher, patience
         self._opener = urllib.request.build_opener(_Redirects)
-        self._source = _read_source(part)
+        self._source = part.source
         if self._source is None or self._source.url != url:
             self._restart()
 
@@ -211,7 +157,7 @@ class _Transfer:
             DownloadError: no other try makes sense.
             OutputError: ``FILE.part`` cannot be written.
         """
-        offset = _size(self._stream)
+        offset = self._part.size
         known = self._length or (self._source.length if self._source else None)
         if offset and offset == known:
             return
@@ -232,8 +178,8 @@ class _Transfer:
             self._watcher.begin(offset, self._total())
             self._receive(response, offset, end)
         total = self._total()
-        if total is not None and _size(self._stream) != total:
-            raise _TryAgain(f"the server sent {_size(self._stream)} of {total} bytes")
+        if total is not None and self._part.size != total:
+            raise _TryAgain(f"the server sent {self._part.size} of {total} bytes")
 
     def _total(self) -> int | None:
         return self._source.length if self._source else None
@@ -287,9 +233,7 @@ class _Transfer:
                 "would look whole; use --from with a file fetched otherwise"
             )
         self._check_length(length)
-        self._restart()
-        self._source = _Source(self._url, headers.get("ETag"), length or self._length)
-        write_text(_state_path(self._part), json.dumps(asdict(self._source)))
+        self._restart(Source(self._url, headers.get("ETag"), length or self._length))
         return length
 
     def _continue(self, headers: Message, offset: int) -> int:
@@ -298,26 +242,29 @@ class _Transfer:
         match = _CONTENT_RANGE.fullmatch(found.strip())
         announced = _content_length(headers)
         source = self._source
-        wrong = (
+        if (
             match is None
             or int(match[1]) != offset
             or int(match[2]) < offset
             or (announced is not None and announced != int(match[2]) - offset + 1)
-        )
-        if wrong or match is None:
+        ):
             self._restart()
             raise _TryAgain(
                 f"expected the bytes from {offset} on, found {found or 'no range'!r}; starting anew"
             )
-        total = None if match[3] == "*" else int(match[3])
         etag = headers.get("ETag")
-        old = source.length if source else None
-        if (total is not None and old is not None and total != old) or (
-            etag and source and source.etag and etag != source.etag
+        old = self._total()
+        total = old if match[3] == "*" else int(match[3])
+        if (
+            total is None  # then nothing would tell a part from the whole
+            or old not in (None, total)
+            or (etag and source and source.etag and etag != source.etag)
         ):
             self._restart()
-            raise _TryAgain("the file on the server has changed; starting anew")
+            raise _TryAgain("the file on the server may be another one now; starting anew")
         self._check_length(total)
+        if source is not None:
+            self._source = replace(source, length=total)
         return int(match[2]) + 1
 
     def _check_length(self, found: int | None) -> None:
@@ -340,7 +287,7 @@ class _Transfer:
                 break
             if end is not None:
                 block = block[: end - done]
-            _append(self._stream, block, self._part)
+            self._part.append(block)
             done += len(block)
             self._watcher.advance(done)
             now = time.monotonic()
@@ -350,36 +297,12 @@ class _Transfer:
                 window, mark = now, done
         if end is not None and done < end:
             raise _TryAgain(f"the connection ended {end - done} bytes early")
+        if done == 0:
+            raise _TryAgain("the server sent an empty file")
 
-    def _restart(self) -> None:
-        self._source = None
-        _state_path(self._part).unlink(missing_ok=True)
-        self._stream.truncate(0)
-
-
-def _append(stream: io.FileIO, block: bytes, part: Path) -> None:
-    try:
-        stream.seek(0, os.SEEK_END)
-        view = memoryview(block)
-        while view:
-            view = view[stream.write(view) :]
-    except OSError as error:
-        raise OutputError(
-            f"{part}: cannot be written ({error.strerror or error}); what has arrived is kept"
-        ) from error
-
-
-def _size(stream: io.FileIO) -> int:
-    return os.fstat(stream.fileno()).st_size
-
-
-def _read_source(part: Path) -> _Source | None:
-    with suppress(OSError, ValueError, TypeError):
-        source = _Source(**json.loads(_state_path(part).read_text(encoding="utf-8")))
-        texts = isinstance(source.url, str) and isinstance(source.etag, str | None)
-        if texts and isinstance(source.length, int | None):
-            return source
-    return None
+    def _restart(self, source: Source | None = None) -> None:
+        self._part.restart(source)
+        self._source = source
 
 
 def _content_length(headers: Message) -> int | None:

@@ -88,8 +88,7 @@ def find_model(model_id: str) -> ModelEntry:
     near = [known[name] for name in get_close_matches(model_id.lower(), known, n=3, cutoff=0.5)]
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise UsageError(
-        f"expected the id of a checkpoint, found {model_id!r}; {hint}"
-        "all ids: t2s-rt models list"
+        f"expected the id of a checkpoint, found {model_id!r}; {hint}all ids: t2s-rt models list"
     )
 
 
