@@ -168,6 +168,7 @@ class _Transfer:
         if response is None:
             return
         with closing(response):
+            end: int | None
             if offset and response.status == 206:
                 end = self._continue(response.headers, offset)
             elif response.status == 200:
@@ -200,7 +201,8 @@ class _Transfer:
             return response
         except urllib.error.HTTPError as error:
             with closing(error):
-                return self._refused(error, offset)
+                self._refused(error, offset)
+            return None
         except urllib.error.URLError as error:
             if isinstance(error.reason, ssl.SSLCertVerificationError):
                 raise DownloadError(
@@ -211,9 +213,11 @@ class _Transfer:
             raise _TryAgain(_reason(error)) from error
 
     def _refused(self, error: urllib.error.HTTPError, offset: int) -> None:
+        """Returns only where all bytes are there already."""
         if error.code == 416 and offset:
             match = _WHOLE_RANGE.fullmatch(error.headers.get("Content-Range", "").strip())
-            if match and int(match[1]) == offset and self._length in (None, offset):
+            promised = {self._length, self._total()} - {None}
+            if match and int(match[1]) == offset and promised <= {offset}:
                 return
             self._restart()
             raise _TryAgain("the server has another file now; starting anew")
