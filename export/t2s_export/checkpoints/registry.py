@@ -5,7 +5,7 @@ One row per file. Where the facts of a row were seen:
 - SAM, MobileSAM and Grounding DINO ``.pth``/``.pt``: addresses from the projects' own README;
   SHA-256 and bytes from the Git LFS pointers of copies on huggingface.co (for Grounding DINO and
   MobileSAM its authors' own: ShilongLiu/GroundingDINO, dhkim2810/MobileSAM; for SAM several that
-  agree, and the six characters that end the official file names begin the hashes).
+  agree).
 - ``.safetensors`` of facebook and IDEA-Research, and LAION's ``.bin``: SHA-256 from the pages of
   those very files on huggingface.co, which give bytes only rounded: no size is recorded.
 - OpenAI CLIP: address and SHA-256 from open_clip's ``pretrained.py`` (the hash is in the address);
@@ -85,7 +85,9 @@ def find_model(model_id: str) -> ModelEntry:
     from difflib import get_close_matches
 
     known = {entry.id.lower(): entry.id for entry in MODELS}
-    near = [known[name] for name in get_close_matches(model_id.lower(), known, n=3, cutoff=0.5)]
+    word = model_id.lower()
+    near = [known[name] for name in known if word in name][:3] if len(word) > 2 else []
+    near = near or [known[name] for name in get_close_matches(word, known, n=3, cutoff=0.5)]
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise UsageError(
         f"expected the id of a checkpoint, found {model_id!r}; {hint}all ids: t2s-rt models list"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import shutil
 import socket
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -215,7 +217,10 @@ def test_a_silent_server_does_not_hang(tmp_path: Path, server: Server) -> None:
             pull_url(server.entry(), tmp_path, url, patience)
 
 
-def test_a_trickle_counts_as_broken(server: Server, tmp_path: Path) -> None:
+def test_a_trickle_counts_as_broken(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_BLOCK", 1000)
     patience = Patience(timeout=2.0, attempts=2, pause=0.0, window=0.0, least=SIZE * 2)
     with pytest.raises(DownloadError, match=r"only \d+ bytes in"):
         pull_url(server.entry(), tmp_path, patience=patience)
@@ -228,14 +233,14 @@ def test_redirections_stay_with_http(server: Server, tmp_path: Path) -> None:
 
 
 def test_redirections_never_leave_tls() -> None:
-    request = module.urllib.request.Request("https://secure.invalid/toy")
+    request = urllib.request.Request("https://secure.invalid/toy")
     with pytest.raises(DownloadError, match="not secured"):
         module._Redirects().redirect_request(
             request,
             None,  # type: ignore[arg-type]
             302,
             "Found",
-            module.http.client.HTTPMessage(),
+            http.client.HTTPMessage(),
             "http://open.invalid/toy",
         )
 

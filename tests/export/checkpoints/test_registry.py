@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections import Counter
 from pathlib import Path
@@ -27,7 +28,7 @@ def test_names_are_unique_even_where_case_is_lost() -> None:
     for names in ([e.id.lower() for e in MODELS], [e.file.lower() for e in MODELS]):
         assert max(Counter(names).values()) == 1
     assert len({entry.url for entry in MODELS}) == len(MODELS)
-    assert {entry.family for entry in MODELS} | {"json"} <= {*FAMILIES, "json"}
+    assert {entry.family for entry in MODELS} == set(FAMILIES)
     hashes = [entry.sha256 for entry in MODELS if entry.sha256]
     assert len(set(hashes)) == len(hashes)
 
@@ -47,22 +48,16 @@ def test_every_row_is_well_formed(entry: ModelEntry, tmp_path: Path) -> None:
     assert not entry.file.endswith((".part", ".sha256", ".part.json"))
 
 
-def test_hashes_that_official_names_hold() -> None:
+def test_openai_rows_are_open_clips_own() -> None:
+    spec = importlib.util.find_spec("open_clip")
+    if spec is None or spec.origin is None:
+        pytest.skip("open_clip is not installed (tests/oracles/requirements.txt)")
+    theirs = Path(spec.origin).with_name("pretrained.py").read_text()
     for entry in MODELS:
-        match = re.fullmatch(r"sam_vit_[blh]_([0-9a-f]{6})", entry.id)
-        if match:
-            assert str(entry.sha256).startswith(match[1])
         if entry.family == "clip":
             assert f"/{entry.sha256}/" in entry.url
-
-
-def test_openai_rows_are_open_clips_own() -> None:
-    pretrained = pytest.importorskip("open_clip.pretrained")
-    for entry in MODELS:
-        if entry.family == "clip":
-            model = entry.architecture.replace("-336px", "-336")
-            theirs = pretrained.get_pretrained_cfg(model, "openai")
-            assert theirs["url"] == entry.url and theirs["quick_gelu"] is entry.quick_gelu
+            after = theirs.partition(f'"{entry.url}"')[2]
+            assert "quick_gelu=True" in after.partition("),")[0]
 
 
 def test_vocabularies_at_hand_are_the_rows(test_data: Path, tmp_path: Path) -> None:
