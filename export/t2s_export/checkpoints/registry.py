@@ -11,7 +11,9 @@ One row per file. Where the facts of a row were seen:
 - OpenAI CLIP: address and SHA-256 from open_clip's ``pretrained.py`` (the hash is in the address);
   bytes from LFS pointers with the same hash.
 - RemoteCLIP and GeoRSCLIP: the commits that added the files to the authors' repositories.
-- Vocabularies: measured on the files themselves.
+- Vocabularies: measured on the files themselves; that of BERT was put together again from copies
+  and has the hash of the official file.
+- Licences: from the projects' pages; where they are silent or at odds, a comment says so.
 
 A fact that was not found is None: ``pull`` then says so, and ``verify`` can only tell a change.
 Addresses on huggingface.co name the commit where it is known, else the branch. None of these
@@ -244,6 +246,7 @@ MODELS: Final[tuple[ModelEntry, ...]] = (
         "torch",
         "mobile_sam.pt",
         "https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/mobile_sam.pt",
+        # so say its README and its authors' demo; the tag of their model page says MIT
         "Apache-2.0",
         "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
         40_728_226,
