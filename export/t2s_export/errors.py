@@ -1,6 +1,10 @@
-"""What can go wrong on the workstation: every one a fault of ours or of the exporter's.
+"""What can go wrong on the workstation: with checkpoints, and in an export.
 
 ::
+
+    BundleError
+    +-- CheckpointError                a checkpoint is missing, altered or not the official file
+        +-- DownloadError              a checkpoint cannot be fetched
 
     InternalError
     +-- ExportError                    a module cannot become a graph of its contract
@@ -14,9 +18,11 @@
 
 from __future__ import annotations
 
-from t2s_rt.errors import InternalError
+from t2s_rt.errors import BundleError, InternalError
 
 __all__ = [
+    "CheckpointError",
+    "DownloadError",
     "ExportError",
     "OperatorError",
     "ParityDtypeError",
@@ -25,6 +31,14 @@ __all__ = [
     "ParityShapeError",
     "ParityToleranceError",
 ]
+
+
+class CheckpointError(BundleError):
+    """A checkpoint file is missing, altered, or not the one that its row of the registry names."""
+
+
+class DownloadError(CheckpointError):
+    """A checkpoint cannot be fetched; what has arrived so far is kept for another try."""
 
 
 class ExportError(InternalError):
