@@ -3,9 +3,9 @@
 One row per file. Where the facts of a row were seen:
 
 - SAM, MobileSAM and Grounding DINO ``.pth``/``.pt``: addresses from the projects' own README;
-  SHA-256 and bytes from the Git LFS pointers of copies on huggingface.co (for Grounding DINO and
-  MobileSAM its authors' own: ShilongLiu/GroundingDINO, dhkim2810/MobileSAM; for SAM several that
-  agree).
+  SHA-256 and bytes from the Git LFS pointers of copies on huggingface.co (for Swin-B and MobileSAM
+  the authors' own: ShilongLiu/GroundingDINO, dhkim2810/MobileSAM; for SAM and Swin-T several
+  copies that agree).
 - ``.safetensors`` of facebook and IDEA-Research, and LAION's ``.bin``: SHA-256 from the pages of
   those very files on huggingface.co, which give bytes only rounded: no size is recorded.
 - OpenAI CLIP: address and SHA-256 from open_clip's ``pretrained.py`` (the hash is in the address);
