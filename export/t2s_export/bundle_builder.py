@@ -21,8 +21,9 @@ import onnx
 import torch
 
 import t2s_rt
+from t2s_engines.graphs.files import save_model
 from t2s_export.errors import ExportError
-from t2s_export.graphs.storage import StorageReport, save_model, store_float16
+from t2s_export.graphs.storage import StorageReport, store_float16
 from t2s_export.graphs.to_onnx import export_graph
 from t2s_export.parity import TOLERANCES, GraphParity, Tolerance, check_parity
 from t2s_export.parity_cases import Case

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from tests.export.graph_text import parse, run
 
-from t2s_export.graphs.graph import Graph
+from t2s_engines.graphs.graph import Graph
 
 SameResult = Callable[[str, Callable[[Graph], object], Mapping[str, NDArray[Any]]], Graph]
 

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from t2s_export.graphs.graph import Graph
+from t2s_engines.graphs.graph import Graph
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -11,8 +11,8 @@ import pytest
 from onnx import numpy_helper
 from safetensors.numpy import load_file
 
+from t2s_engines.graphs.graph import Graph
 from t2s_export.bundle_builder import exporter_name
-from t2s_export.graphs.graph import Graph
 from t2s_export.graphs.operators import check_operators
 from t2s_export.nano.checkpoints import STAGES, checkpoint_path
 from t2s_export.nano.vocabulary import TRUTH_CLASSES

@@ -10,8 +10,8 @@ import pytest
 from onnx import TensorProto, helper
 from tests.export.graph_text import parse
 
+from t2s_engines.graphs.graph import Graph
 from t2s_export.errors import OperatorError
-from t2s_export.graphs.graph import Graph
 from t2s_export.graphs.operators import check_operators, operator_problems
 
 

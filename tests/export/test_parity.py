@@ -16,6 +16,8 @@ from tests.export.toy_modules import (
     toy_images,
 )
 
+from t2s_engines.graphs.files import save_model
+from t2s_engines.graphs.graph import Graph
 from t2s_export.errors import (
     ParityDtypeError,
     ParityError,
@@ -23,8 +25,6 @@ from t2s_export.errors import (
     ParityShapeError,
     ParityToleranceError,
 )
-from t2s_export.graphs.graph import Graph
-from t2s_export.graphs.storage import save_model
 from t2s_export.graphs.to_onnx import export_graph
 from t2s_export.parity import check_parity, compare_outputs
 from t2s_export.parity_cases import Case

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from tests.export.graph_text import parse, run
 
-from t2s_export.errors import ExportError
-from t2s_export.graphs.graph import Graph
-from t2s_export.graphs.storage import fits_float16, save_model, store_float16
+from t2s_engines.errors import GraphError
+from t2s_engines.graphs.files import save_model
+from t2s_engines.graphs.graph import Graph
+from t2s_export.graphs.storage import fits_float16, store_float16
 
 X = {"x": np.linspace(-1, 1, 32, dtype=np.float32).reshape(2, 16)}
 
@@ -113,5 +114,5 @@ def test_writing_again_does_not_append_to_the_data_file(tmp_path: Path) -> None:
 def test_a_graph_that_the_checker_refuses_is_no_success(tmp_path: Path) -> None:
     model = matmul(half_weights()).to_model("g")
     model.graph.node[0].op_type = "NoSuchOperator"
-    with pytest.raises(ExportError, match=r"graph\.onnx.*NoSuchOperator"):
+    with pytest.raises(GraphError, match=r"graph\.onnx.*NoSuchOperator"):
         save_model(model, tmp_path / "graph.onnx")

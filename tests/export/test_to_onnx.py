@@ -15,8 +15,8 @@ import torch
 from tests.export.toy_modules import ToyClipDense, ToyClipImage, toy_images
 from torch import nn
 
+from t2s_engines.graphs.files import save_model
 from t2s_export.errors import ExportError, OperatorError
-from t2s_export.graphs.storage import save_model
 from t2s_export.graphs.to_onnx import export_graph, run_module
 from t2s_export.parity import check_parity
 from t2s_export.parity_cases import Case

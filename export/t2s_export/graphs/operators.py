@@ -15,8 +15,8 @@ from importlib.resources import files
 import onnx
 from onnx import helper
 
+from t2s_engines.graphs.graph import Graph, ValueType
 from t2s_export.errors import OperatorError
-from t2s_export.graphs.graph import Graph, ValueType
 
 __all__ = ["check_operators", "operator_problems"]
 

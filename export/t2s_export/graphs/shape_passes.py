@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from t2s_export.graphs.graph import Graph, ValueType
+from t2s_engines.graphs.graph import Graph, ValueType
 from t2s_export.graphs.shape_values import ShapeValue, shape_values
 
 __all__ = ["cast_pixels_first", "fold_shapes", "remove_expands"]

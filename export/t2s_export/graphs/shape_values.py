@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from t2s_export.graphs.graph import Graph, ValueType
+from t2s_engines.graphs.graph import Graph, ValueType
 
 __all__ = ["ShapeValue", "shape_values"]
 

@@ -1,4 +1,4 @@
-"""Weights at half the size, computed at full precision, and files above 2 GiB.
+"""Weights at half the size, computed at full precision.
 
 A float32 constant that float16 holds without loss is stored as float16 followed by one Cast.
 ONNX Runtime and TensorRT fold that Cast when they load the graph, so every operator still
@@ -8,19 +8,15 @@ computes in float32: the graph's precision stays fp32, only the file is smaller.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import helper
 
-from t2s_export.errors import ExportError
-from t2s_export.graphs.graph import Array, Graph
+from t2s_engines.graphs.graph import Array, Graph
 
-__all__ = ["EXTERNAL_LIMIT", "StorageReport", "fits_float16", "save_model", "store_float16"]
+__all__ = ["StorageReport", "fits_float16", "store_float16"]
 
-EXTERNAL_LIMIT = 2**31 - 2**20
-"""Bytes of constants that still go inside the graph: protobuf's 2 GiB, less room for nodes."""
 _MINIMUM_ELEMENTS = 256
 """Smaller constants are not worth a node."""
 _HALF_MAX = float(np.finfo(np.float16).max)
@@ -87,44 +83,6 @@ def store_float16(graph: Graph, tolerance: float = 0.0) -> StorageReport:
     graph.replace_uses(renamed)
     graph.nodes = [*casts, *graph.nodes]
     return StorageReport(tuple(stored), tuple(kept), before, _constant_bytes(graph))
-
-
-def save_model(
-    model: onnx.ModelProto, path: Path, external_limit: int = EXTERNAL_LIMIT
-) -> tuple[Path, ...]:
-    """Write a model, with its constants in ``<path>.data`` where they pass the limit, and check it.
-
-    Args:
-        model: the message to write; its constants are moved out of it if they go beside it.
-        path: the ``.onnx`` file.
-        external_limit: bytes of constants that still go inside.
-
-    Returns:
-        The files written: the graph, and its data file if there is one.
-
-    Raises:
-        ExportError: ``onnx.checker`` refuses what was written.
-    """
-    files = [path]
-    total = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
-    if total > external_limit:
-        data = path.with_name(path.name + ".data")
-        data.unlink(missing_ok=True)  # onnx appends to a file that is there
-        onnx.save_model(
-            model, path, save_as_external_data=True, location=data.name, size_threshold=1024
-        )
-        files.append(data)
-    else:
-        path.write_bytes(model.SerializeToString(deterministic=True))
-    try:
-        # by path, because a message of more than 2 GiB cannot be checked in memory
-        onnx.checker.check_model(str(path), full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as cause:
-        raise ExportError(
-            f"expected {path.name} to pass the ONNX checker, it did not: {cause}; "
-            "this is a fault of the exporter"
-        ) from cause
-    return tuple(files)
 
 
 def _constant_bytes(graph: Graph) -> int:

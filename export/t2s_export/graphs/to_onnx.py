@@ -20,9 +20,9 @@ from onnx import helper
 from torch.jit._trace import TracerWarning
 
 import t2s_rt
+from t2s_engines.graphs.graph import Graph, ValueType
 from t2s_export.errors import ExportError
 from t2s_export.graphs.cleanup import clean
-from t2s_export.graphs.graph import Graph, ValueType
 from t2s_export.graphs.operators import check_operators
 from t2s_rt.contracts import CONTRACTS, OPSET, GraphContract, Role, TensorSpec
 

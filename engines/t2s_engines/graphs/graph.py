@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from t2s_export.errors import ExportError
+from t2s_engines.errors import GraphError
 
 __all__ = ["IR_VERSION", "Array", "Graph", "ValueType"]
 
@@ -61,11 +61,11 @@ class Graph:
         """Take a model apart; initialisers and Constant nodes become ``constants``.
 
         Raises:
-            ExportError: the model holds functions, custom operator sets or sparse constants.
+            GraphError: the model holds functions, custom operator sets or sparse constants.
         """
         domains = {entry.domain: entry.version for entry in model.opset_import}
         if set(domains) != {""} or len(model.functions) or len(model.graph.sparse_initializer):
-            raise ExportError(
+            raise GraphError(
                 "expected a graph of the default operator set only, without functions or sparse "
                 f"constants; found operator sets {sorted(domains)}, {len(model.functions)} "
                 f"functions, {len(model.graph.sparse_initializer)} sparse constants; "
@@ -175,7 +175,7 @@ def _constant_value(node: onnx.NodeProto) -> Array:
     kinds = {"value_int": "int64", "value_ints": "int64"}
     kinds |= {"value_float": "float32", "value_floats": "float32"}
     if attribute.name not in kinds:
-        raise ExportError(
+        raise GraphError(
             f"expected a Constant node that holds numbers, found {attribute.name!r} in "
             f"{node.name!r}; no contract has strings or sparse tensors"
         )

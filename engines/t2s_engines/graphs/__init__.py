@@ -1,0 +1,1 @@
+"""ONNX graphs as editable values, and as files."""
