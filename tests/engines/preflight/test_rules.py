@@ -136,7 +136,7 @@ FAILING: dict[str, tuple[int, str, str, list[str]]] = {
                             { y = Pad(x, p) }""", "Pad.*on bool", ALL),
     "a condition of floats": (17, """(float[4] c, float[4] a) => (float[4] y)
                               { y = Where(c, a, a) }""", "condition is float32", ALL),
-    "a sum of int32 as bool": (17, """(int32[4] x) => (int32[4] y) <int64[1] a = {0}>
+    "a maximum of int32": (17, """(int32[4] x) => (int32[4] y) <int64[1] a = {0}>
         { b = Cast<to = 9>(x) c = ReduceMax<axes = [0]>(x) y = Where(b, x, c) }""",
         "ReduceMax.*on int32", ["8.6"]),
     "int64 beyond int32": (17, """(int32[2] x) => (int32[2] y) <int64[2] k = {1, 4294967296}>
