@@ -8,7 +8,6 @@
 
     InternalError
     +-- ExportError                    a module cannot become a graph of its contract
-        +-- OperatorError              what TensorRT 8.6 to 11 cannot import
         +-- ParityError                the graph and its torch module disagree
             +-- ParityShapeError
             +-- ParityDtypeError
@@ -24,7 +23,6 @@ __all__ = [
     "CheckpointError",
     "DownloadError",
     "ExportError",
-    "OperatorError",
     "ParityDtypeError",
     "ParityError",
     "ParityNonFiniteError",
@@ -43,10 +41,6 @@ class DownloadError(CheckpointError):
 
 class ExportError(InternalError):
     """A module cannot be exported as a graph of its contract."""
-
-
-class OperatorError(ExportError):
-    """A graph holds an operator, element type or form that some TensorRT release cannot import."""
 
 
 class ParityError(ExportError):

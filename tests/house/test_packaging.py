@@ -43,6 +43,11 @@ def test_wheel_holds_the_five_packages_and_nothing_else(wheel: zipfile.ZipFile) 
     assert {"LICENSE", "NOTICE"} <= licences
 
 
+def test_wheel_holds_the_operator_table(wheel: zipfile.ZipFile) -> None:
+    table = wheel.read("t2s_engines/preflight/tensorrt_operators.csv").decode()
+    assert table.startswith("op,8.5 supported,") and len(table.splitlines()) > 200
+
+
 def test_wheel_holds_all_of_nano_unaltered(wheel: zipfile.ZipFile) -> None:
     manifest = json.loads(wheel.read("t2s_rt/nano/bundle.json"))
     hashes = _hashes(manifest)

@@ -21,9 +21,9 @@ from torch.jit._trace import TracerWarning
 
 import t2s_rt
 from t2s_engines.graphs.graph import Graph, ValueType
+from t2s_engines.preflight import check
 from t2s_export.errors import ExportError
 from t2s_export.graphs.cleanup import clean
-from t2s_export.graphs.operators import check_operators
 from t2s_rt.contracts import CONTRACTS, OPSET, GraphContract, Role, TensorSpec
 
 __all__ = ["DYNAMIC_SYMBOLS", "PRODUCER", "ExportedGraph", "export_graph", "run_module"]
@@ -76,7 +76,7 @@ def export_graph(
 
     Raises:
         ExportError: the module's inputs or outputs do not fit the contract.
-        OperatorError: the graph needs an operator that some TensorRT release cannot import.
+        PreflightError: the graph needs an operator that some TensorRT release cannot import.
     """
     contract = CONTRACTS[role]
     results = run_module(role, module, example)
@@ -88,7 +88,7 @@ def export_graph(
     graph.inputs = {spec.name: _border(spec) for spec in inputs}
     graph.outputs = {spec.name: _border(spec) for spec in outputs}
     clean(graph, {name: name for name in module.state_dict()})
-    check_operators(graph)
+    check(graph)
     return ExportedGraph(role, graph, inputs, outputs)
 
 
