@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import torch
 from torch import nn
@@ -143,7 +143,8 @@ def make_module(architecture: Architecture, settings: Mapping[str, Any]) -> nn.M
     def forget(module: nn.Module, name: str, value: nn.Parameter) -> nn.Parameter:
         return nn.Parameter(value.detach().to("meta"), requires_grad=False)
 
-    hook: Any = register_module_parameter_registration_hook(forget)
+    # torch's annotation denies what its documentation says: the hook may return another parameter
+    hook: Any = register_module_parameter_registration_hook(cast(Callable[..., None], forget))
     try:
         return architecture.make(replace(architecture.config, **settings))
     finally:
