@@ -201,6 +201,18 @@ def test_names_of_transformers_5_in_memory(theirs: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_small")
+def test_constants_that_older_releases_stored_are_dropped(published: Path) -> None:
+    block = "model.backbone.conv_encoder.model.encoder.layers.0.blocks.0.attention.self"
+    extra = {
+        f"{block}.relative_position_index": torch.zeros(16, 16, dtype=torch.int64),
+        "model.text_backbone.embeddings.position_ids": torch.arange(64)[None],
+        "model.text_backbone.pooler.dense.bias": torch.zeros(32),
+    }
+    save_file({**load_file(published), **extra}, published)
+    assert load_model(published).architecture == "small"
+
+
+@pytest.mark.usefixtures("_small")
 def test_box_heads_that_differ_are_refused(published: Path) -> None:
     state = load_file(published)
     name = "bbox_embed.0.layers.2.bias"

@@ -189,6 +189,52 @@ def test_views_in_an_archive_keep_their_strides(tmp_path: Path) -> None:
     assert torch.equal(found["small"], base.half()) and found["nothing"].shape == (0, 3)
 
 
+def crafted_archive(path: Path, storage: bytes, layout: bytes) -> Path:
+    """An archive of one tensor "w" over four floats, described as the attacker likes.
+
+    Args:
+        path: of the archive.
+        storage: pickle opcodes that push the storage's type.
+        layout: those that push offset, size and stride.
+    """
+    reference = (
+        b"(X\x07\x00\x00\x00storage" + storage + b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ"
+    )
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + reference + layout + b"I00\n}tR"
+    module = b"\x80\x02c__torch__\nM\n)\x81}X\x01\x00\x00\x00w" + tensor + b"sb."
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", module)
+        archive.writestr("a/constants.pkl", b"\x80\x02).")
+        archive.writestr("a/data/0", torch.arange(4.0).numpy().tobytes())
+    return path
+
+
+FLOATS = b"ctorch\nFloatStorage\n"
+
+
+def test_a_crafted_archive_is_one(tmp_path: Path) -> None:
+    path = crafted_archive(tmp_path / "a.pt", FLOATS, b"K\x01(K\x03t(K\x01t")
+    assert read_checkpoint(path).tensors["w"].tolist() == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("storage", "layout"),
+    [
+        (FLOATS, b"K\x01(K\x04t(K\x01t"),
+        (FLOATS, b"J\xff\xff\xff\xff(K\x03t(K\x01t"),
+        (FLOATS, b"K\x00(K\x03t(J\xff\xff\xff\xfft"),
+        (FLOATS, b"K\x00(J\xff\xff\xff\x7fJ\xff\xff\xff\x7ft(K\x01K\x01t"),
+        (b"ctorch\nDoubleStorage\n", b"K\x00(K\x04t(K\x01t"),
+        (b"ctorch\nQInt8Storage\n", b"K\x00(K\x04t(K\x01t"),
+        (b"cos\nsystem\n", b"K\x00(K\x04t(K\x01t"),
+    ],
+    ids=["beyond", "before", "backwards", "endless", "wide", "quantised", "no type"],
+)
+def test_a_tensor_cannot_leave_its_storage(storage: bytes, layout: bytes, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="a.pt: expected a"):
+        read_checkpoint(crafted_archive(tmp_path / "a.pt", storage, layout))
+
+
 def write_torch(path: Path) -> None:
     save(WEIGHTS, path)
 
