@@ -106,8 +106,8 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     Architecture("sam", "vit_b", Sam, SAM_VIT_B),
     Architecture("sam", "vit_l", Sam, SAM_VIT_L),
     Architecture("sam", "vit_h", Sam, SAM_VIT_H),
-    # MobileSAM: Architecture("sam", "tiny_vit", ..., TINY_VIT), whose file is a "sam" one by
-    # names, with "image_encoder.layers." where these have "image_encoder.blocks."
+    # here joins Architecture("sam", "tiny_vit", Sam, MOBILE_SAM): its file is a "sam" one by names,
+    # with "image_encoder.layers." where these have "image_encoder.blocks."
     Architecture("grounding_dino", "swin_t", GroundingDino, SWIN_T),
     Architecture("grounding_dino", "swin_b", GroundingDino, SWIN_B),
     Architecture("clip", "ViT-B-32", Clip, VIT_B_32),
