@@ -28,6 +28,12 @@ def open_clip() -> ModuleType:
     return _load("open_clip")
 
 
+def tiny_vit() -> ModuleType:
+    """The module timm.models.tiny_vit, or a skip."""
+    _load("timm")
+    return importlib.import_module("timm.models.tiny_vit")
+
+
 def _load(package: str) -> ModuleType:
     for name in ("torchvision", package):
         if importlib.util.find_spec(name) is None:
