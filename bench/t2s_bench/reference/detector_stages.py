@@ -189,7 +189,7 @@ def _watch_decoder(
 
     def refined(_: Any, __: Any, output: Any) -> Tensor:
         states, boxes = output
-        return ours.box_refinement(head(states[-1]), boxes[-2])
+        return cast(Tensor, ours.box_refinement(head(states[-1]), boxes[-2]))
 
     def original_boxes(_: Any, __: Any, output: Any) -> Tensor:
         misc: Any = importlib.import_module("groundingdino.util.misc")

@@ -49,7 +49,7 @@ _SPECIAL: tuple[tuple[str, float, float], ...] = (
     (r"(_token|mask_tokens|point_embeddings\.\d|a_point_embed|no_mask_embed)\.weight$", 0.0, 0.5),
     (r"(tgt_embed|token_embedding|_embeddings)\.weight$", 0.0, 0.5),
 )
-_BOX_HEAD = re.compile(r"bbox_embed(\.\d+)?\.layers\.2\.weight$")
+_BOX_HEAD = re.compile(r"(^|decoder\.)bbox_embed\.\d+\.layers\.2\.weight$")
 _BOX_GAIN = 0.3
 """Boxes move by tenths of themselves in each decoder layer: larger steps would saturate them."""
 _GAIN = 1.1
