@@ -8,9 +8,22 @@ from tests.oracles.originals import skipped_where_missing
 from torch import Tensor, nn
 
 from t2s_bench.reference import grounding_dino
-from t2s_bench.reference.grounding_dino import CONFIGURATIONS, detect, encode_text
+from t2s_bench.reference.grounding_dino import (
+    CONFIGURATIONS,
+    detect,
+    encode_text,
+    real_linspace,
+)
 
-__all__ = ["CONFIGURATIONS", "build", "detect", "encode_text", "load", "text_masks"]
+__all__ = [
+    "CONFIGURATIONS",
+    "build",
+    "detect",
+    "encode_text",
+    "load",
+    "real_linspace",
+    "text_masks",
+]
 
 
 def load() -> ModuleType:
