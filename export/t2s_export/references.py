@@ -6,14 +6,13 @@ the *trainable* module proves the folding together with the export.
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
 from torch import Tensor, nn
 
 from t2s_export.architectures.clip import Clip
 from t2s_export.architectures.grounding_dino import GroundingDino
 from t2s_export.architectures.sam import Sam
+from t2s_export.architectures.sam.mask_decoder import MaskDecoder
 
 __all__ = [
     "ClipDenseReference",
@@ -88,9 +87,8 @@ class MaskDecoderLocalReference(nn.Module):
         super().__init__()
         self.model = model
         self.cells = cells
-        size = cells * model.config.patch_size
-        self.small = Sam(dataclasses.replace(model.config, image_size=size, global_rows=1))
-        self.small.mask_decoder.load_state_dict(model.mask_decoder.state_dict())
+        self.decoder = MaskDecoder(model.config.decoder_at(cells * model.config.patch_size))
+        self.decoder.load_state_dict(model.mask_decoder.state_dict())
 
     def forward(
         self, embedding: Tensor, coords: Tensor, labels: Tensor, window: Tensor
@@ -104,7 +102,7 @@ class MaskDecoderLocalReference(nn.Module):
             rows, columns = slice(row, row + self.cells), slice(column, column + self.cells)
             one = slice(index, index + 1)
             results.append(
-                self.small.mask_decoder(
+                self.decoder(
                     prompts(coords[one], labels[one]),
                     tokens[rows, columns].flatten(0, 1)[None],
                     positions[rows, columns].flatten(0, 1),

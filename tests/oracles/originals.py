@@ -18,7 +18,7 @@ import pytest
 from t2s_bench.reference import packages
 from t2s_bench.reference.packages import INSTALL
 
-__all__ = ["INSTALL", "open_clip", "segment_anything", "skipped_where_missing"]
+__all__ = ["INSTALL", "open_clip", "segment_anything", "skipped_where_missing", "tiny_vit"]
 
 
 @contextlib.contextmanager
@@ -42,3 +42,9 @@ def open_clip() -> ModuleType:
     """The package open_clip, or a skip."""
     with skipped_where_missing():
         return packages.open_clip()
+
+
+def tiny_vit() -> ModuleType:
+    """The module timm.models.tiny_vit, or a skip."""
+    with skipped_where_missing():
+        return packages.tiny_vit()

@@ -26,6 +26,7 @@ MODELS: Mapping[str, str] = {
     "sam_vit_b": "sam",
     "sam_vit_l": "sam",
     "sam_vit_h": "sam",
+    "mobile_sam": "sam",
     "swin_t": "detector",
     "swin_b": "detector",
     "ViT-B-32": "clip",
@@ -34,7 +35,7 @@ MODELS: Mapping[str, str] = {
     "ViT-L-14-336": "clip",
 }
 """Names of the official models, and the family whose original proves them."""
-DEFAULT_MODELS = ("sam_vit_b", "swin_t", "ViT-B-32", "ViT-B-16")
+DEFAULT_MODELS = ("sam_vit_b", "mobile_sam", "swin_t", "ViT-B-32", "ViT-B-16")
 """Those that take a minute or two each; the others are run by name."""
 _PACKAGES = ("torch", "onnx", "onnxruntime", "segment-anything", "groundingdino-py",
              "open_clip_torch", "timm", "transformers")  # fmt: skip

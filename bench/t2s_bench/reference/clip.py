@@ -60,7 +60,7 @@ def clip_cases(model: str, folder: Path) -> Iterator[Case]:
         original = open_clip().create_model(name).eval().requires_grad_(False)
     randomise_deep(original, _SEED)
     path = official_file(folder, f"{model}.pt", original.state_dict())
-    ours = load_clip(path, config)
+    ours = load_clip(path, model, quick_gelu=config.quick_gelu)
     path.unlink()
     yield _class_case(original, ours)
     yield _dense_case(original, ours)

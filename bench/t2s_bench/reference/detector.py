@@ -67,7 +67,7 @@ def detector_cases(model: str, folder: Path) -> Iterator[Case]:
     stored = {f"module.{key}": value for key, value in original.state_dict().items()}
     path = official_file(folder, name, {"model": stored})
     del stored
-    ours = load_detector(path, config)
+    ours = load_detector(path, model)
     path.unlink()
     ids = caption(TOKENS)
     mask, positions = grounding_dino.text_masks(ids)

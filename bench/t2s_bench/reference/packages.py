@@ -25,6 +25,7 @@ __all__ = [
     "quiet",
     "require",
     "segment_anything",
+    "tiny_vit",
 ]
 
 INSTALL = "pip install --no-deps -r tests/oracles/requirements.txt"
@@ -88,3 +89,10 @@ def segment_anything() -> ModuleType:
 def open_clip() -> ModuleType:
     """The package open_clip."""
     return import_original("open_clip")
+
+
+def tiny_vit() -> ModuleType:
+    """The module timm.models.tiny_vit."""
+    import_original("timm")
+    with quiet():
+        return importlib.import_module("timm.models.tiny_vit")

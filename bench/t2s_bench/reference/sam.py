@@ -12,25 +12,31 @@ from torch import Tensor, nn
 
 from t2s_bench.reference.case import Case, Limit, as_arrays, official_file, seeded_image
 from t2s_bench.reference.loading import load_sam
-from t2s_bench.reference.packages import segment_anything
+from t2s_bench.reference.mobile_sam import MobileSamEncoder, official_names, watch_tiny_vit
+from t2s_bench.reference.packages import segment_anything, tiny_vit
 from t2s_bench.reference.stages import Stages
 from t2s_bench.reference.weights import randomise_deep
 from t2s_export.architectures.sam import (
+    MOBILE_SAM,
     SAM_VIT_B,
     SAM_VIT_H,
     SAM_VIT_L,
     MaskDecoderGraph,
     MaskEncoderGraph,
+    MobileSamConfig,
 )
+from t2s_export.architectures.sam.graphs import FoldedVit
+from t2s_export.architectures.sam.tiny_vit_graph import FoldedTinyVit
 
-__all__ = ["SAM_FILES", "decoder_case", "sam_cases"]
+__all__ = ["SAM_FILES", "build_original", "decoder_case", "official_state", "sam_cases"]
 
 SAM_FILES = {
     "sam_vit_b": ("vit_b", "sam_vit_b_01ec64.pth", SAM_VIT_B),
     "sam_vit_l": ("vit_l", "sam_vit_l_0b3195.pth", SAM_VIT_L),
     "sam_vit_h": ("vit_h", "sam_vit_h_4b8939.pth", SAM_VIT_H),
+    "mobile_sam": ("tiny_vit", "mobile_sam.pt", MOBILE_SAM),
 }
-"""Name of the package's builder, of the official file, and our sizes."""
+"""Name of the architecture, of the official file, and our sizes."""
 
 _SEED = 101
 _BOXES = 20
@@ -47,21 +53,25 @@ def sam_cases(model: str, folder: Path) -> Iterator[Case]:
     Raises:
         MissingOriginalError: segment_anything is not installed.
     """
-    builder, name, config = SAM_FILES[model]
-    original = segment_anything().sam_model_registry[builder]().eval().requires_grad_(False)
-    randomise_deep(original, _SEED)
-    path = official_file(folder, name, original.state_dict())
-    ours = load_sam(path, config)
-    path.unlink()
+    architecture, name, config = SAM_FILES[model]
+    original = build_original(model)
+    path = official_file(folder, name, official_state(original))
+    ours = load_sam(path, architecture)
     encoder, decoder = MaskEncoderGraph(ours), MaskDecoderGraph(ours)
+    del ours  # its weights are mapped from the file
+    path.unlink()
     size = config.image_size
-    del ours
     image = seeded_image(size, 1, _SEED)
     stages = Stages()
-    _watch_encoder(stages, original.image_encoder, encoder, image)
+    if isinstance(encoder.encoder, FoldedTinyVit):
+        watch_tiny_vit(stages, original.image_encoder, encoder.encoder, image)
+    else:
+        _watch_vit(stages, original.image_encoder, encoder.encoder, image)
 
     def encode() -> Tensor:
         with torch.no_grad():
+            if isinstance(original.image_encoder, MobileSamEncoder):
+                return cast(Tensor, original.image_encoder(image)[-1])
             planes = image.permute(0, 3, 1, 2).float()
             return cast(Tensor, original.image_encoder(original.preprocess(planes)))
 
@@ -88,7 +98,39 @@ def sam_cases(model: str, folder: Path) -> Iterator[Case]:
         yield decoder_case(original, decoder, embedding, size, boxes=boxes)
 
 
-def _watch_encoder(stages: Stages, original: Any, ours: MaskEncoderGraph, image: Tensor) -> None:
+def build_original(model: str) -> Any:
+    """The original with random weights: the package's, for MobileSAM with timm's encoder."""
+    architecture, _, config = SAM_FILES[model]
+    package = segment_anything()
+    if isinstance(config, MobileSamConfig):
+        original = package.sam_model_registry["vit_b"]()
+        original.image_encoder = MobileSamEncoder(
+            tiny_vit(),
+            package,
+            config.embed_dims,
+            config.depths,
+            config.num_heads,
+            config.window_sizes,
+            config.out_channels,
+        )
+    else:
+        original = package.sam_model_registry[architecture]()
+    original.eval().requires_grad_(False)
+    randomise_deep(original, _SEED)
+    return original
+
+
+def official_state(original: Any) -> dict[str, Tensor]:
+    """The state dict with the names of the published file."""
+    state: dict[str, Tensor] = original.state_dict()
+    if not isinstance(original.image_encoder, MobileSamEncoder):
+        return state
+    renamed = official_names(original.image_encoder.state_dict())
+    rest = {k: v for k, v in state.items() if not k.startswith("image_encoder.")}
+    return {**{f"image_encoder.{k}": v for k, v in renamed.items()}, **rest}
+
+
+def _watch_vit(stages: Stages, original: Any, ours: FoldedVit, image: Tensor) -> None:
     def tokens(*_: Any) -> Tensor:
         planes = image.permute(0, 3, 1, 2).float()
         x = F.conv2d(planes, ours.weight, ours.bias, stride=ours.patch_size)

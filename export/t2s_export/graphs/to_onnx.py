@@ -144,6 +144,8 @@ def _trace(
             # it makes a constant: parity on other sizes proves which of them are right
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("ignore", TracerWarning)
+            # what it does not fold (the sizes of a Pad), the clean-up does
+            warnings.filterwarnings("ignore", "Constant folding", UserWarning)
             torch.onnx.export(
                 module,
                 args,

@@ -20,7 +20,7 @@ from t2s_bench.models.table import models_table
 
 pytestmark = pytest.mark.slow
 
-IN_CI = ("sam_vit_b", "swin_t", "ViT-B-16")
+IN_CI = ("sam_vit_b", "mobile_sam", "swin_t", "ViT-B-16")
 GRAPHS = {
     "sam": {"mask_encoder", "mask_decoder, boxes", "mask_decoder, points"},
     "detector": {"detector_text", "detector"},

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from t2s_export.architectures.sam import SAM_NANO, Sam
+from t2s_export.architectures.sam.image_encoder import ImageEncoder
 from t2s_export.nano.augment import augment, centre_frame, objects_of
 from t2s_export.nano.auxiliary import class_shares
 from t2s_export.nano.clip_stage import ClipStage, group_log_probabilities
@@ -106,6 +107,7 @@ def test_window_trains_the_frame_s_weights() -> None:
     ((result,),), _ = runner(torch.randint(0, 256, (1, 64, 64, 3)), prompts, (64, 0))
     assert result[0].shape == (3, 4, 32, 32)
     result[0].sum().backward()  # type: ignore[no-untyped-call]
+    assert isinstance(sam.image_encoder, ImageEncoder)
     seen = sam.image_encoder.pos_embed.grad
     assert seen is not None
     assert bool(seen[:, 8:, :8].any()) and not bool(seen[:, :8].any())

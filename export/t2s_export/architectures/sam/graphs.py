@@ -1,9 +1,10 @@
 """Export forms of Segment Anything: exactly the contracts' inputs and outputs, constants folded.
 
-Against the trainable encoder (:mod:`t2s_export.architectures.sam.image_encoder`) the exported one
+Against the trainable ViT (:mod:`t2s_export.architectures.sam.image_encoder`) the exported one
 gathers the relative positions once, puts the normalisation into the patch convolution and the
 scale of the scores into the query weights, pays no projection for window padding, and unrolls
 global attention by rows of queries. No operator asks for a shape, so the batch may be dynamic.
+MobileSAM's encoder is in :mod:`t2s_export.architectures.sam.tiny_vit_graph`.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ from t2s_export.architectures.sam.config import SamConfig
 from t2s_export.architectures.sam.image_encoder import (
     DecomposedAttention,
     EncoderBlock,
+    ImageEncoder,
     attend,
     pad_to_windows,
     relative_table,
 )
 from t2s_export.architectures.sam.model import Sam
+from t2s_export.architectures.sam.tiny_vit import TinyVit
+from t2s_export.architectures.sam.tiny_vit_graph import FoldedTinyVit
 
-__all__ = ["MaskDecoderGraph", "MaskEncoderGraph"]
+__all__ = ["FoldedVit", "MaskDecoderGraph", "MaskEncoderGraph"]
 
 
 class _FoldedAttention(nn.Module):
@@ -126,20 +130,16 @@ class _FoldedBlock(nn.Module):
         return cast(Tensor, x + self.mlp(self.norm2(x)))
 
 
-class MaskEncoderGraph(nn.Module):
-    """``mask_encoder``: an image to its embedding.
-
-    Args:
-        sam: the model; its weights are copied, not touched.
-    """
+class FoldedVit(nn.Module):
+    """An image to its embedding, through a ViT; weights are copied, not touched."""
 
     weight: Tensor
     bias: Tensor
     positions: Tensor
 
-    def __init__(self, sam: Sam) -> None:
+    def __init__(self, encoder: ImageEncoder) -> None:
         super().__init__()
-        config, encoder = sam.config, sam.image_encoder
+        config = encoder.config
         self.patch_size, self.grid, self.dim = config.patch_size, config.grid, config.embed_dim
         patch = encoder.patch_embed.proj
         weight = patch.weight.detach() / encoder.std[:, None, None]
@@ -153,11 +153,9 @@ class MaskEncoderGraph(nn.Module):
             _FoldedBlock(cast(EncoderBlock, block), config) for block in encoder.blocks
         )
         self.neck = copy.deepcopy(encoder.neck)
-        self.requires_grad_(False)
-        self.eval()
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map uint8 ``[B, H, W, 3]`` RGB to ``image_embedding [B, C, h, w]``."""
+        """Map uint8 ``[B, H, W, 3]`` RGB to ``[B, C, h, w]``."""
         x = image.permute(0, 3, 1, 2).to(self.weight.dtype)
         x = F.conv2d(x, self.weight, self.bias, stride=self.patch_size)
         x = x.permute(0, 2, 3, 1) + self.positions
@@ -167,6 +165,27 @@ class MaskEncoderGraph(nn.Module):
             x = block(x)
         x = x.reshape(-1, self.grid, self.grid, self.dim)
         return cast(Tensor, self.neck(x.permute(0, 3, 1, 2)))
+
+
+class MaskEncoderGraph(nn.Module):
+    """``mask_encoder``: an image to its embedding, with either image encoder.
+
+    Args:
+        sam: the model; its weights are copied, not touched.
+    """
+
+    def __init__(self, sam: Sam) -> None:
+        super().__init__()
+        encoder = sam.image_encoder
+        self.encoder = (
+            FoldedTinyVit(encoder) if isinstance(encoder, TinyVit) else FoldedVit(encoder)
+        )
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map uint8 ``[B, H, W, 3]`` RGB to ``image_embedding [B, C, h, w]``."""
+        return cast(Tensor, self.encoder(image))
 
 
 class MaskDecoderGraph(nn.Module):

@@ -10,7 +10,6 @@ that was not (the official checkpoints) has no graph of this role.
 from __future__ import annotations
 
 import copy
-import dataclasses
 from typing import cast
 
 import torch
@@ -38,7 +37,7 @@ class LocalMaskDecoder(nn.Module):
         config = sam.config
         self.grid, self.cells = config.grid, cells
         self.prompt_encoder = sam.prompt_encoder
-        window = dataclasses.replace(config, image_size=cells * config.patch_size, global_rows=1)
+        window = config.decoder_at(cells * config.patch_size)
         with torch.device("meta"):
             self.mask_decoder = MaskDecoder(window)
         for name, parameter in sam.mask_decoder.named_parameters():

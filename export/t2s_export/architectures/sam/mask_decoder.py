@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from t2s_export.architectures.sam.config import SamConfig
+from t2s_export.architectures.sam.config import DecoderConfig
 from t2s_export.architectures.sam.layers import LayerNorm2d, ReluMlp
 
 __all__ = ["MASKS", "MaskDecoder"]
@@ -29,7 +29,7 @@ class TokenAttention(nn.Module):
     only the number of tokens T is asked for, the number of prompts N never.
     """
 
-    def __init__(self, config: SamConfig, downsample: int = 1) -> None:
+    def __init__(self, config: DecoderConfig, downsample: int = 1) -> None:
         super().__init__()
         self.dim = config.out_channels
         self.cells = config.grid**2
@@ -114,7 +114,7 @@ class TransformerMlp(nn.Module):
 class TwoWayLayer(nn.Module):
     """Tokens attend to themselves and the image, then the image attends to the tokens."""
 
-    def __init__(self, config: SamConfig, first: bool) -> None:
+    def __init__(self, config: DecoderConfig, first: bool) -> None:
         super().__init__()
         dim, downsample = config.out_channels, config.attention_downsample
         self.first = first
@@ -152,7 +152,7 @@ class TwoWayLayer(nn.Module):
 class TwoWayTransformer(nn.Module):
     """The stack of two-way layers and the last look at the image."""
 
-    def __init__(self, config: SamConfig) -> None:
+    def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         dim = config.out_channels
         self.layers = nn.ModuleList(
@@ -175,7 +175,7 @@ class TwoWayTransformer(nn.Module):
 class MaskDecoder(nn.Module):
     """Prompt tokens and image tokens to four masks and their predicted IoU."""
 
-    def __init__(self, config: SamConfig) -> None:
+    def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         dim = config.out_channels
         self.dim = dim

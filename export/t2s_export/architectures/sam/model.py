@@ -6,10 +6,11 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from t2s_export.architectures.sam.config import SamConfig
+from t2s_export.architectures.sam.config import AnySamConfig, SamConfig
 from t2s_export.architectures.sam.image_encoder import ImageEncoder
 from t2s_export.architectures.sam.mask_decoder import MaskDecoder
 from t2s_export.architectures.sam.prompt_encoder import PromptEncoder
+from t2s_export.architectures.sam.tiny_vit import TinyVit
 
 __all__ = ["Sam"]
 
@@ -17,16 +18,21 @@ __all__ = ["Sam"]
 class Sam(nn.Module):
     """Segment Anything: an image encoder, a prompt encoder and a mask decoder.
 
-    ``state_dict()`` has the keys and shapes of segment_anything's checkpoints.
+    ``state_dict()`` has the keys and shapes of segment_anything's checkpoints, or of MobileSAM's
+    but for the classifier's, which no mask needs.
 
     Args:
-        config: the sizes, e.g. ``SAM_VIT_B`` or ``SAM_NANO``.
+        config: the sizes, e.g. ``SAM_VIT_B`` or ``MOBILE_SAM``; its class says which image encoder.
     """
 
-    def __init__(self, config: SamConfig) -> None:
+    image_encoder: ImageEncoder | TinyVit
+
+    def __init__(self, config: AnySamConfig) -> None:
         super().__init__()
         self.config = config
-        self.image_encoder = ImageEncoder(config)
+        self.image_encoder = (
+            ImageEncoder(config) if isinstance(config, SamConfig) else TinyVit(config)
+        )
         self.prompt_encoder = PromptEncoder(config)
         self.mask_decoder = MaskDecoder(config)
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from t2s_export.architectures.sam.config import SamConfig
+from t2s_export.architectures.sam.config import DecoderConfig
 from t2s_export.architectures.sam.layers import LayerNorm2d
 
 __all__ = ["PromptEncoder"]
@@ -42,7 +42,7 @@ class PromptEncoder(nn.Module):
 
     labels: Tensor
 
-    def __init__(self, config: SamConfig) -> None:
+    def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.config = config
         channels, hidden = config.out_channels, config.mask_in_channels
