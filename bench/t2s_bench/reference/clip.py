@@ -104,7 +104,7 @@ def _class_case(original: Any, ours: Clip) -> Case:
         graph="clip_image",
         role="clip_image",
         module=graph,
-        # the graph is the same for any batch that is traced (tests/export/full_size)
+        # the graph is the same for any batch that is traced (tests/export/clip)
         example={"image": image[:1]},
         feeds=as_arrays({"image": image}),
         expected=as_arrays({"embeddings": expected}),

@@ -160,7 +160,7 @@ def _detector_case(
     }
     short = 11
     example = {
-        # the graph is the same for any batch and length (tests/export/full_size)
+        # the graph is the same for any batch and length (tests/export/grounding_dino)
         "image": image,
         "text_features": features[:, :short],
         "text_token_mask": tokens[:, :short],

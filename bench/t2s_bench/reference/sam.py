@@ -81,7 +81,7 @@ def sam_cases(model: str, folder: Path) -> Iterator[Case]:
         graph="mask_encoder",
         role="mask_encoder",
         module=encoder,
-        # the graph is the same for any batch that is traced (tests/export/full_size)
+        # the graph is the same for any batch that is traced (tests/export/sam)
         example={"image": image},
         feeds=as_arrays({"image": image}),
         expected=as_arrays({"image_embedding": embedding}),
