@@ -100,6 +100,49 @@ def scenes(count: int, size: int, output: Path | None) -> None:
 
 
 @bench.command()
+@click.option(
+    "--only",
+    metavar="NAMES",
+    help="Models, separated by commas; see the default and docs/models.md for their names.",
+)
+@click.option(
+    "--timings/--no-timings",
+    default=True,
+    show_default=True,
+    help="Also time each graph beside the original.",
+)
+@click.option("--repeat", default=3, show_default=True, help="Undisturbed samples of each side.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Merge the rows into this JSON record, bench/records/models.json.",
+)
+@click.option(
+    "--table",
+    type=click.Path(path_type=Path, exists=True),
+    help="Measure nothing: write this page's figures, docs/models.md, from the records.",
+)
+def models(
+    only: str | None, timings: bool, repeat: int, output: Path | None, table: Path | None
+) -> None:
+    """Official models at full size against the original packages, graph by graph.
+
+    Weights are random, every one of them. Needs the extra [export] and the original packages
+    (tests/oracles/requirements.txt); the small models take some 15 minutes and 8 GB.
+    Exits with an error if a figure misses its limit.
+    """
+    from t2s_bench.models.run import run_models
+    from t2s_bench.readme import write_readme
+
+    if table is not None:
+        changed = write_readme(table, Path("bench/records"))
+        click.echo("written" if changed else "already up to date")
+        return
+    run_models(only, timings=timings, repeat=repeat, output=output)
+
+
+@bench.command()
 @click.argument("readme", type=click.Path(path_type=Path, exists=True), default=Path("README.md"))
 @click.option(
     "--records",

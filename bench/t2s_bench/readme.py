@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any
 
 from t2s_bench.machine import one_line
+from t2s_bench.models.table import models_table, stages_table
 from t2s_rt.errors import UsageError
 
 __all__ = ["render_readme", "write_readme"]
@@ -22,6 +23,8 @@ _SECTION = re.compile(
     r"(?P<head><!-- figures: (?P<name>\w+) -->\n).*?(?P<tail><!-- end of figures -->)", re.S
 )
 _AP_FLOOR, _MASK_FLOOR = 0.50, 0.65
+_RECORDS = {"stages": "models"}
+"""Sections whose record has another name."""
 
 
 def write_readme(readme: Path, records: Path) -> bool:
@@ -42,7 +45,7 @@ def render_readme(text: str, records: Path) -> str:
 
     def section(found: re.Match[str]) -> str:
         name = found["name"]
-        path = records / f"{name}.json"
+        path = records / f"{_RECORDS.get(name, name)}.json"
         if name not in _SECTIONS or not path.is_file():
             raise UsageError(
                 f"README section of figures {name!r}: expected one of {sorted(_SECTIONS)} with a "
@@ -126,6 +129,8 @@ def _scenes(record: dict[str, Any]) -> str:
 
 
 _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "models": models_table,
+    "stages": stages_table,
     "nano": _accuracy,
     "run": _speed,
     "scenes": _scenes,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,22 +10,19 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import pytest
 import torch
-from tests.oracles import torchvision_shim
-from tests.oracles.originals import INSTALL
+from tests.oracles.originals import skipped_where_missing
 from torch import Tensor
+
+from t2s_bench.reference.packages import quiet, require
 
 __all__ = ["grounding_dino", "recorded_selection", "sam", "save"]
 
 
 def _load() -> Any:
-    for name in ("torchvision", "timm", "transformers"):
-        if importlib.util.find_spec(name) is None:
-            pytest.skip(f"the oracle {name} is not installed; run: {INSTALL}")
-    torchvision_shim.install()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # other people's deprecations are not ours to fix
+    with skipped_where_missing():
+        require(("torchvision", "timm", "transformers"))
+    with quiet():
         return importlib.import_module("transformers")
 
 

@@ -18,7 +18,7 @@ import t2s_export.architectures.sam.checkpoint as sam_names
 from t2s_export.architectures.clip import VIT_B_16, VIT_B_32, VIT_L_14, VIT_L_14_336, Clip
 from t2s_export.architectures.grounding_dino import SWIN_B, SWIN_T, GroundingDino
 from t2s_export.architectures.naming import Translation
-from t2s_export.architectures.sam import SAM_VIT_B, SAM_VIT_H, SAM_VIT_L, Sam
+from t2s_export.architectures.sam import MOBILE_SAM, SAM_VIT_B, SAM_VIT_H, SAM_VIT_L, Sam
 
 __all__ = [
     "ARCHITECTURES",
@@ -106,8 +106,8 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     Architecture("sam", "vit_b", Sam, SAM_VIT_B),
     Architecture("sam", "vit_l", Sam, SAM_VIT_L),
     Architecture("sam", "vit_h", Sam, SAM_VIT_H),
-    # here joins Architecture("sam", "tiny_vit", Sam, MOBILE_SAM): its file is a "sam" one by names,
-    # with "image_encoder.layers." where these have "image_encoder.blocks."
+    # MobileSAM: has "image_encoder.layers." where the others have "image_encoder.blocks."
+    Architecture("sam", "tiny_vit", Sam, MOBILE_SAM),
     Architecture("grounding_dino", "swin_t", GroundingDino, SWIN_T),
     Architecture("grounding_dino", "swin_b", GroundingDino, SWIN_B),
     Architecture("clip", "ViT-B-32", Clip, VIT_B_32),

@@ -7,10 +7,12 @@ import torch
 from tests.export.clip.conftest import Pair
 from tests.oracles import originals
 from tests.oracles.compare import assert_same_numbers
-from torch import Tensor
+from torch import Tensor, nn
 
-from t2s_export.architectures.clip import Clip, ClipImageGraph, ClipTextGraph
+from t2s_export.architectures.clip import Clip, ClipDenseGraph, ClipImageGraph, ClipTextGraph
 from t2s_export.architectures.clip.config import PIXEL_MEAN, PIXEL_STD
+from t2s_export.graphs.to_onnx import export_graph
+from t2s_rt.contracts import Role
 from t2s_rt.errors import UsageError
 
 
@@ -81,6 +83,22 @@ def test_sizes_between_patches_are_refused(pair: Pair) -> None:
         ClipImageGraph(pair.ours, 36)
     with pytest.raises(UsageError, match="found 36 x 36"):
         pair.ours.encode_image(images(36))
+
+
+def test_export_does_not_depend_on_the_batch_that_was_traced(pair: Pair) -> None:
+    """So that full-size models may be traced with a single image."""
+    dense, crop = ClipDenseGraph(pair.ours, 40), ClipImageGraph(pair.ours, 32)
+    graphs: tuple[tuple[Role, nn.Module, int], ...] = (
+        ("clip_dense", dense, 40),
+        ("clip_image", crop, 32),
+    )
+    for role, graph, size in graphs:
+        first, second = (
+            export_graph(role, graph, {"image": images(size, batch)}).to_model() for batch in (1, 2)
+        )
+        assert first.SerializeToString(deterministic=True) == second.SerializeToString(
+            deterministic=True
+        )
 
 
 def test_no_constant_is_infinite(pair: Pair) -> None:

@@ -9,10 +9,13 @@ import pytest
 import torch
 from tests.export.sam.conftest import Pair
 from tests.oracles.compare import assert_same_numbers
+from tests.oracles.onnx_graph import session
 from torch import Tensor
 
 from t2s_export.architectures.sam import LocalMaskDecoder, LocalMaskDecoderGraph, MaskDecoderGraph
+from t2s_export.graphs.to_onnx import export_graph
 from t2s_export.references import MaskDecoderLocalReference
+from t2s_rt.contracts import CONTRACTS
 
 Decode = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -50,10 +53,28 @@ def original_masks(
     return torch.cat([r[0] for r in results], 1), torch.cat([r[1] for r in results], 1)
 
 
-@pytest.fixture(params=["model", "graph"])
+@pytest.fixture(params=["model", "graph", "onnx"])
 def decode(request: pytest.FixtureRequest, pair: Pair) -> Decode:
-    """Both forms take and give the same tensors."""
-    return pair.ours.decode if request.param == "model" else MaskDecoderGraph(pair.ours)
+    """All forms take and give the same tensors."""
+    graph = MaskDecoderGraph(pair.ours)
+    if request.param == "model":
+        return pair.ours.decode
+    return graph if request.param == "graph" else on_onnx_runtime(graph, pair)
+
+
+def on_onnx_runtime(graph: MaskDecoderGraph, pair: Pair) -> Decode:
+    """The exported graph, called like the module."""
+    names = [spec.name for spec in CONTRACTS["mask_decoder"].inputs]
+    example = (embedding(pair), torch.rand(3, 5, 2), torch.ones(3, 5))
+    exported = export_graph("mask_decoder", graph, dict(zip(names, example, strict=True)))
+    runner = session(exported.to_model().SerializeToString())
+
+    def run(*inputs: Tensor) -> tuple[Tensor, Tensor]:
+        feeds = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}
+        masks, iou = runner.run(["mask_logits", "iou"], feeds)
+        return torch.from_numpy(masks), torch.from_numpy(iou)
+
+    return run
 
 
 def test_boxes_in_one_call_equal_the_originals_one_by_one(pair: Pair, decode: Decode) -> None:

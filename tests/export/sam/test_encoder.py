@@ -11,6 +11,7 @@ from torch import Tensor
 from t2s_export.architectures.sam import MaskEncoderGraph
 from t2s_export.architectures.sam import global_attention as module
 from t2s_export.architectures.sam.image_encoder import attend
+from t2s_export.graphs.to_onnx import export_graph
 
 
 def images(size: int, batch: int = 2) -> Tensor:
@@ -47,6 +48,18 @@ def test_export_form_leaves_the_model_alone(pair: Pair) -> None:
     MaskEncoderGraph(pair.ours)
     after = pair.ours.state_dict()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+def test_export_does_not_depend_on_the_batch_that_was_traced(pair: Pair) -> None:
+    """So that full-size models may be traced with a single image."""
+    graph = MaskEncoderGraph(pair.ours)
+    first, second = (
+        export_graph("mask_encoder", graph, {"image": images(pair.size, batch)}).to_model()
+        for batch in (1, 2)
+    )
+    assert first.SerializeToString(deterministic=True) == second.SerializeToString(
+        deterministic=True
+    )
 
 
 def attention_inputs(groups: int, size: int, width: int) -> list[Tensor]:

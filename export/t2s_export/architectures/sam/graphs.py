@@ -29,7 +29,7 @@ from t2s_export.architectures.sam.model import Sam
 from t2s_export.architectures.sam.tiny_vit import TinyVit
 from t2s_export.architectures.sam.tiny_vit_graph import FoldedTinyVit
 
-__all__ = ["MaskDecoderGraph", "MaskEncoderGraph"]
+__all__ = ["FoldedVit", "MaskDecoderGraph", "MaskEncoderGraph"]
 
 
 class _FoldedAttention(nn.Module):
@@ -130,7 +130,7 @@ class _FoldedBlock(nn.Module):
         return cast(Tensor, x + self.mlp(self.norm2(x)))
 
 
-class _FoldedVit(nn.Module):
+class FoldedVit(nn.Module):
     """An image to its embedding, through a ViT; weights are copied, not touched."""
 
     weight: Tensor
@@ -155,6 +155,7 @@ class _FoldedVit(nn.Module):
         self.neck = copy.deepcopy(encoder.neck)
 
     def forward(self, image: Tensor) -> Tensor:
+        """Map uint8 ``[B, H, W, 3]`` RGB to ``[B, C, h, w]``."""
         x = image.permute(0, 3, 1, 2).to(self.weight.dtype)
         x = F.conv2d(x, self.weight, self.bias, stride=self.patch_size)
         x = x.permute(0, 2, 3, 1) + self.positions
@@ -177,7 +178,7 @@ class MaskEncoderGraph(nn.Module):
         super().__init__()
         encoder = sam.image_encoder
         self.encoder = (
-            FoldedTinyVit(encoder) if isinstance(encoder, TinyVit) else _FoldedVit(encoder)
+            FoldedTinyVit(encoder) if isinstance(encoder, TinyVit) else FoldedVit(encoder)
         )
         self.requires_grad_(False)
         self.eval()

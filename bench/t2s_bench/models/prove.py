@@ -1,0 +1,198 @@
+"""One case of the catalogue to one row of the record, and what the row must hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from t2s_bench.machine import peak_memory_bytes
+from t2s_bench.models.graphs import SCORES, SELECTED, open_graph, run_graph, with_selection
+from t2s_bench.models.timing import interleave
+
+if TYPE_CHECKING:
+    from t2s_bench.reference.case import Case
+    from t2s_engines.graphs.graph import Graph
+
+__all__ = ["STAGE_COSINE", "faults", "prove"]
+
+THREADS = 2
+STAGE_COSINE = 0.999999
+"""Smallest cosine of a stage that was given the original's own tensors: rounding alone."""
+_LEAST_SPREAD = 1e-3
+"""Standard deviation over the largest value below which a stage counts as constant."""
+
+
+def prove(case: Case, *, repeat: int | None) -> dict[str, Any]:
+    """Export a case's module, run the file and compare it with the original.
+
+    Args:
+        case: its module is gone afterwards.
+        repeat: clean samples of each side to time; None leaves timing out.
+
+    Returns:
+        JSON-ready figures; see ``faults`` for what they have to hold.
+    """
+    start = time.perf_counter()
+    exported = case.export()
+    seconds = time.perf_counter() - start
+    gc.collect()
+    row: dict[str, Any] = {
+        "graph": case.graph,
+        "role": case.role,
+        "what": case.what,
+        "export_s": round(seconds, 2),
+        "nodes": len(exported.graph.nodes),
+        "stages": {name: _rounded(found) for name, found in case.stages.items()},
+    }
+    with tempfile.TemporaryDirectory(prefix="t2s-models-") as folder:
+        path = Path(folder) / "graph.onnx"
+        row["bytes"] = _save(exported.graph, path)
+        if case.selected is None:
+            found = run_graph(path, case.feeds, THREADS)
+        else:
+            found = _run_selected(exported.graph, case, Path(folder))
+            assert case.scores is not None  # a case with a selection says what it ranked
+            row["selection"] = _selection(case.scores, found[SCORES], case.selected)
+        row["onnx"] = _compare(case, found)
+        half = _half(exported.graph, case, Path(folder), found)
+        if half is not None:
+            row["fp16"] = half
+        del exported
+        gc.collect()
+        if repeat is not None:
+            row["timing"] = _timing(case, path, repeat)
+    row["peak_rss_bytes"] = peak_memory_bytes()
+    return row
+
+
+def _save(graph: Graph, path: Path) -> int:
+    """Write a graph; bytes of all its files."""
+    from t2s_engines.graphs.files import save_model
+
+    files = save_model(graph.to_model("proof"), path)
+    return sum(file.stat().st_size for file in files)
+
+
+def _rounded(found: Any) -> dict[str, float]:
+    """Figures with the digits that mean something."""
+    return {
+        "max_abs": float(f"{found.max_abs:.3g}"),
+        "cosine": round(found.cosine, 9),
+        "largest": float(f"{found.largest:.4g}"),
+        "spread": float(f"{found.spread:.3g}"),
+    }
+
+
+def _cut(case: Case, found: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The outputs of the contract; of logits the tokens that are none of the padding."""
+    outputs = {name: found[name] for name in case.expected}
+    if case.role == "detector":
+        real = case.feeds["text_token_mask"][0].astype(bool)
+        outputs["logits"] = outputs["logits"][:, :, real]
+    return outputs
+
+
+def _compare(case: Case, found: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    from t2s_bench.reference.stages import figures
+
+    record = {}
+    for name, value in _cut(case, found).items():
+        limit = case.limits[name]
+        record[name] = {
+            **_rounded(figures(case.expected[name], value)),
+            "least_cosine": limit.cosine,
+            "most_abs": limit.max_abs,
+        }
+    return record
+
+
+def _run_selected(graph: Graph, case: Case, folder: Path) -> dict[str, NDArray[Any]]:
+    path = folder / "selected.onnx"
+    _save(with_selection(graph), path)
+    assert case.selected is not None  # the caller asked
+    found = run_graph(path, {**case.feeds, SELECTED: case.selected}, THREADS)
+    for file in folder.glob("selected.onnx*"):
+        file.unlink()
+    return found
+
+
+def _selection(
+    theirs: NDArray[Any], ours: NDArray[Any], selected: NDArray[Any]
+) -> dict[str, float]:
+    """How good our own selection is by the original's own scores, and how much of it is shared."""
+    loss, shared = 0.0, 1.0
+    for expected, found, kept in zip(theirs, ours, selected, strict=True):
+        own = np.argsort(-found, kind="stable")[: len(kept)]
+        difference = np.sort(expected[kept])[::-1] - np.sort(expected[own])[::-1]
+        loss = max(loss, float(np.abs(difference).max()))
+        shared = min(shared, len(np.intersect1d(own, kept)) / len(kept))
+    return {
+        "score_max_abs": float(f"{np.abs(theirs - ours).max():.3g}"),
+        "score_loss": float(f"{loss:.3g}"),
+        "shared": round(shared, 5),
+    }
+
+
+def _half(
+    graph: Graph, case: Case, folder: Path, single: dict[str, NDArray[Any]]
+) -> dict[str, Any] | None:
+    """Cosine of the fp16 graph, every fp16 value rounded, with the fp32 graph.
+
+    None until the converter to fp16 and the rounding graph are part of the project.
+    """
+    return None
+
+
+def _timing(case: Case, path: Path, repeat: int) -> dict[str, Any]:
+    """The original in eager torch and the file on ONNX Runtime, in turn, two threads each."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    session = open_graph(path, THREADS)
+    try:
+        timings = interleave(
+            {
+                "torch": case.opponent,
+                "onnxruntime": lambda: session.run(None, case.feeds),
+            },
+            repeat,
+        )
+    finally:
+        torch.set_num_threads(before)
+    return {
+        "threads": THREADS,
+        **{name: dataclasses.asdict(timing) for name, timing in timings.items()},
+        "times_faster": round(timings["torch"].median / timings["onnxruntime"].median, 2),
+    }
+
+
+def faults(row: dict[str, Any]) -> list[str]:
+    """Sentences on every figure of a row that misses its limit; empty if all hold."""
+    found = []
+    for name, stage in row["stages"].items():
+        if stage["cosine"] < STAGE_COSINE:
+            found.append(f"stage {name}: cosine {stage['cosine']}, expected {STAGE_COSINE}")
+    for name, output in row["onnx"].items():
+        if output["cosine"] < output["least_cosine"]:
+            found.append(f"{name}: cosine {output['cosine']}, expected {output['least_cosine']}")
+        if output["most_abs"] is not None and output["max_abs"] > output["most_abs"]:
+            found.append(f"{name}: off by {output['max_abs']}, expected {output['most_abs']}")
+    for name, figures in (*row["stages"].items(), *row["onnx"].items()):
+        if figures["spread"] < _LEAST_SPREAD * figures["largest"]:
+            found.append(
+                f"{name}: the expected values are constant, so that agreement says nothing"
+            )
+    for name, half in row.get("fp16", {}).items():
+        if half["cosine"] < half["least_cosine"]:
+            found.append(
+                f"{name} in fp16: cosine {half['cosine']}, expected {half['least_cosine']}"
+            )
+    return [f"{row['model']} {row['graph']}: {sentence}" for sentence in found]
