@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import pickle
 import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,10 +129,10 @@ def _container(path: Path) -> Container:
     if head.startswith(_ZIP):
         try:
             return "torchscript" if is_torchscript(path) else "torch"
-        except (zipfile.BadZipFile, OSError, ValueError) as cause:
+        except Exception as cause:  # zipfile, too, raises more than its own errors
             raise CheckpointError(
-                f"{path}: expected a whole torch file, found one whose end is missing ({cause}); "
-                "download it again, then `t2s-rt models verify`"
+                f"{path}: expected a whole torch file, found one whose end is missing or damaged "
+                f"({_reason(cause)}); download it again, then `t2s-rt models verify`"
             ) from cause
     length = int.from_bytes(head[:_HEADER_BYTES], "little")
     if head[_HEADER_BYTES:] == b"{" and length <= _LONGEST_HEADER:
