@@ -5,11 +5,13 @@ No torch here: the command line reads this module for its help.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal, get_args
 
+from t2s_rt.bundle.manifest import NAME_PATTERN
 from t2s_rt.errors import UsageError
 
 __all__ = [
@@ -157,6 +159,11 @@ class ExportOptions:
             raise UsageError(
                 "expected a detector size of at least 128 pixels and a multiple of 32, found "
                 f"{self.detector_size}; the models were trained at 800"
+            )
+        if self.name is not None and not re.fullmatch(NAME_PATTERN, self.name):
+            raise UsageError(
+                f"expected a bundle's name of letters, digits, '.', '_' and '-', found "
+                f"{self.name!r}"
             )
         if not 1e-3 <= self.gsd <= 1e3:
             raise UsageError(
