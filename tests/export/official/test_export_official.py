@@ -29,7 +29,7 @@ from t2s_export.official.presets import CLIP_TEMPLATES, ExportOptions
 from t2s_rt.backends import open_session
 from t2s_rt.bundle import load_bundle
 from t2s_rt.cli.main import cli
-from t2s_rt.errors import PackError
+from t2s_rt.errors import PackError, UnknownWordError, UsageError
 from t2s_rt.prompts import build_pack, load_pack
 
 SUFFIXES = ("labels.tif", "labels.tif.aux.xml", "confidence.tif", "geojson", "preview.png", "json")
@@ -328,3 +328,21 @@ def test_what_cannot_be_exported(
     error = done.stderr.splitlines()[-1]
     assert error.startswith("error: ") and message in error
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ["<|endoftext|>", "a <|startoftext|> b", "建物", "\u2c71"])
+def test_markers_and_letters_that_are_no_words_are_refused(bundle_folder: Path, words: str) -> None:
+    with pytest.raises(UnknownWordError, match="does not know"):
+        build_pack(load_bundle(bundle_folder), words)
+
+
+@pytest.mark.parametrize("words", ["水", "café", "a_b c/d", "3d <building>", "[house]", "[SEP]"])
+def test_any_other_words_are_embedded(bundle_folder: Path, words: str) -> None:
+    pack = build_pack(load_bundle(bundle_folder), words)
+    assert pack.classes[0].name == words and len(pack.spans[0]) == 1
+
+
+def test_a_caption_that_is_too_long_is_refused(bundle_folder: Path) -> None:
+    words = ";".join(f"word{i}" for i in range(120))
+    with pytest.raises(UsageError, match="at most 256"):
+        build_pack(load_bundle(bundle_folder), words)
