@@ -109,7 +109,7 @@ def build(
         arguments.use_transformer_ckpt = False
         if device == "meta":
             # stochastic depth reads its rates from a tensor, which a meta tensor cannot give
-            with torch.device("meta"), _real_linspace():
+            with torch.device("meta"), real_linspace():
                 model: nn.Module = models.build_model(arguments)
         else:
             model = models.build_model(arguments)
@@ -117,7 +117,8 @@ def build(
 
 
 @contextlib.contextmanager
-def _real_linspace() -> Iterator[None]:
+def real_linspace() -> Iterator[None]:
+    """Let ``torch.linspace`` have values on the meta device: some constructors read them."""
     original = torch.linspace
 
     def on_cpu(*arguments: Any, **keywords: Any) -> Tensor:

@@ -1,4 +1,8 @@
-"""Official checkpoints: a registry, and getting and checking its files. Needs no torch."""
+"""Official checkpoints: a registry, getting and checking its files, and loading them.
+
+Only what loads and finds models (`loading`, `finding` and what they use) needs torch, and is
+therefore not imported here.
+"""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import torch
 from torch import nn
@@ -106,8 +106,8 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     Architecture("sam", "vit_b", Sam, SAM_VIT_B),
     Architecture("sam", "vit_l", Sam, SAM_VIT_L),
     Architecture("sam", "vit_h", Sam, SAM_VIT_H),
-    # MobileSAM: Architecture("sam", "tiny_vit", ..., TINY_VIT), whose file is a "sam" one by
-    # names, with "image_encoder.layers." where these have "image_encoder.blocks."
+    # here joins Architecture("sam", "tiny_vit", Sam, MOBILE_SAM): its file is a "sam" one by names,
+    # with "image_encoder.layers." where these have "image_encoder.blocks."
     Architecture("grounding_dino", "swin_t", GroundingDino, SWIN_T),
     Architecture("grounding_dino", "swin_b", GroundingDino, SWIN_B),
     Architecture("clip", "ViT-B-32", Clip, VIT_B_32),
@@ -143,7 +143,8 @@ def make_module(architecture: Architecture, settings: Mapping[str, Any]) -> nn.M
     def forget(module: nn.Module, name: str, value: nn.Parameter) -> nn.Parameter:
         return nn.Parameter(value.detach().to("meta"), requires_grad=False)
 
-    hook: Any = register_module_parameter_registration_hook(forget)
+    # torch's annotation denies what its documentation says: the hook may return another parameter
+    hook: Any = register_module_parameter_registration_hook(cast(Callable[..., None], forget))
     try:
         return architecture.make(replace(architecture.config, **settings))
     finally:
