@@ -18,7 +18,7 @@ import pytest
 import torch
 from tests.export.sam.conftest import SMALL as SAM
 from tests.export.sam.conftest import build_original as build_sam
-from tests.oracles import grounding_dino_original, originals
+from tests.oracles import grounding_dino_original, originals, transformers_models
 from tests.oracles.weights import randomise
 from torch import Tensor, nn
 
@@ -107,6 +107,61 @@ def save_detector(path: Path, seed: int = 2, image_seed: int | None = None) -> P
         randomise(cast(nn.Module, model.backbone), image_seed)
     torch.save({"model": {f"module.{k}": v for k, v in model.state_dict().items()}}, path)
     return path
+
+
+def save_transformers_sam(folder: Path, seed: int = 4) -> Path:
+    """A folder as transformers saves it."""
+    sizes = {"hidden_size": SAM.out_channels}
+    frame = {"image_size": SAM.image_size, "patch_size": SAM.patch_size}
+    model = transformers_models.sam(
+        {
+            **frame,
+            "hidden_size": SAM.embed_dim,
+            "output_channels": SAM.out_channels,
+            "num_hidden_layers": SAM.depth,
+            "num_attention_heads": SAM.num_heads,
+            "window_size": SAM.window_size,
+            "global_attn_indexes": list(SAM.global_blocks),
+            "num_pos_feats": SAM.out_channels // 2,
+            "mlp_dim": SAM.mlp_ratio * SAM.embed_dim,
+        },
+        {**sizes, **frame},
+        {
+            **sizes,
+            "mlp_dim": SAM.decoder_mlp_dim,
+            "num_attention_heads": SAM.decoder_heads,
+            "iou_head_hidden_dim": SAM.iou_hidden_dim,
+        },
+    )
+    randomise(model, seed)
+    return transformers_models.save(model, folder)
+
+
+def save_transformers_detector(folder: Path, seed: int = 5) -> Path:
+    """A folder as transformers saves it."""
+    model = transformers_models.grounding_dino(
+        {
+            "embed_dim": DINO.swin_width,
+            "depths": list(DINO.swin_depths),
+            "num_heads": list(DINO.swin_heads),
+            "window_size": DINO.swin_window,
+        },
+        {
+            "hidden_size": DINO.bert_width,
+            "num_hidden_layers": DINO.bert_layers,
+            "num_attention_heads": DINO.bert_heads,
+            "intermediate_size": DINO.bert_ffn_width,
+            "vocab_size": DINO.vocabulary_size,
+            "max_position_embeddings": DINO.bert_positions,
+        },
+        encoder_layers=DINO.encoder_layers,
+        decoder_layers=DINO.decoder_layers,
+        encoder_ffn_dim=DINO.ffn_width,
+        decoder_ffn_dim=DINO.ffn_width,
+        num_queries=DINO.queries,
+    )
+    randomise(model, seed)
+    return transformers_models.save(model, folder)
 
 
 def open_clip_model(seed: int = 3, quick_gelu: bool = True) -> Any:

@@ -210,6 +210,25 @@ def test_exporting_again_gives_the_same_files(
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 
 
+def test_files_of_transformers_and_open_clip_make_a_bundle_that_maps(
+    preset: click.Command, checkpoints: Path, example_scene: Path, tmp_path: Path
+) -> None:
+    sam = small.save_transformers_sam(tmp_path / "sam").parent
+    detector = small.save_transformers_detector(tmp_path / "detector")
+    clip = small.save_open_clip(tmp_path / "epoch_1.pt")
+    target = tmp_path / "bundle"
+    files = ("--sam", sam, "--detector", detector, "--clip", clip, "--quick-gelu")
+    done = run("export", "small", "--checkpoints", checkpoints, "-o", target, *files, *small.SIZES)
+    assert done.exit_code == 0, done.output
+    sources = {entry.role: entry.source for entry in load_bundle(target).graphs}
+    assert sources["mask_encoder"]["format"] == sources["detector"]["format"] == "transformers"
+    assert sources["clip_text"]["format"] == "open_clip" and sources["clip_text"]["quick_gelu"]
+    words = ("--prompts", "building; car", "-o", tmp_path / "map")
+    mapped = run("infer", example_scene, "--bundle", target, *words)
+    assert mapped.exit_code == 0, mapped.output
+    assert (tmp_path / "map" / "lakeside.labels.tif").is_file()
+
+
 @pytest.fixture(scope="module")
 def relatives(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Bundles that differ from the first in one thing each."""
