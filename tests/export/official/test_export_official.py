@@ -147,7 +147,7 @@ def test_clip_text_is_the_original_s(bundle_folder: Path, checkpoints: Path) -> 
     from open_clip.tokenizer import SimpleTokenizer
 
     bundle = load_bundle(bundle_folder)
-    pack = build_pack(bundle, "swimming pool; Baustelle", use_bank=False)
+    pack = build_pack(bundle, "swimming pool; Baustelle; a!!b", use_bank=False)
     model, ids = small.open_clip_model(), SimpleTokenizer()
     for item, found in zip(pack.classes, pack.class_embeddings, strict=True):
         texts = [t.replace("{}", item.name) for t in CLIP_TEMPLATES]
