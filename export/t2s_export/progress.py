@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ExportProgress"]
 
-_ROW = "{:<14} {:>6} {:>13} {:>9} {:>11} {:>8}"
+_ROW = "{:<18} {:<5} {:>6} {:>13} {:>9} {:>11} {:>8}"
 
 
 class ExportProgress:
@@ -29,11 +29,13 @@ class ExportProgress:
     before.
 
     Args:
-        shares: work of each step in any unit, for the remaining time; empty for no bar.
+        shares: work of each step in any unit, by the text that announces it, for the remaining
+            time; empty for no bar.
     """
 
     def __init__(self, shares: Mapping[str, float] | None = None) -> None:
         self._shares = dict(shares or {})
+        self._begun: dict[str, float] = {}
         self._bar: Bar | None = None
         self._task: TaskID | None = None
         self._rows = self._nodes = self._bytes = 0
@@ -48,25 +50,26 @@ class ExportProgress:
             return
         from rich.markup import escape
 
-        self._bar.update(self._task, description=escape(text))
+        self._bar.update(self._task, description=escape(text), completed=sum(self._begun.values()))
+        if text in self._shares:
+            self._begun[text] = self._shares[text]
 
     def built(self, graph: BuiltGraph) -> None:
         """Print a graph's row."""
-        now = time.monotonic()
-        cells = (f"{graph.bytes:,}", f"{graph.parity.max_abs:.1e}", f"{graph.parity.cosine:.8f}")
-        self._print(_ROW.format(graph.record.role, graph.nodes, *cells, f"{now - self._last:.1f}"))
+        now, record, parity = time.monotonic(), graph.record, graph.parity
+        cells = (f"{graph.bytes:,}", f"{parity.max_abs:.1e}", f"{parity.cosine:.8f}")
+        seconds = f"{now - self._last:.1f}"
+        self._print(_ROW.format(record.role, record.precision, graph.nodes, *cells, seconds))
         self._last = now
         self._nodes += graph.nodes
         self._bytes += graph.bytes
-        if self._bar is not None and self._task is not None:
-            self._bar.advance(self._task, self._shares.get(graph.record.role, 0.0))
 
     def end(self) -> None:
         """Print the totals, if there was anything to add up."""
         self.close()
         if self._rows:
             seconds = f"{time.monotonic() - self._start:.1f}"
-            self._print(_ROW.format("total", self._nodes, f"{self._bytes:,}", "", "", seconds))
+            self._print(_ROW.format("total", "", self._nodes, f"{self._bytes:,}", "", "", seconds))
 
     def close(self) -> None:
         """Take the bar away."""
@@ -79,7 +82,7 @@ class ExportProgress:
         if self._bar is not None:
             self._bar.stop()
         if self._rows == 0:
-            click.echo(_ROW.format("graph", "nodes", "bytes", "max abs", "cosine", "seconds"))
+            click.echo(_ROW.format("graph", "", "nodes", "bytes", "max abs", "cosine", "seconds"))
         click.echo(row)
         self._rows += 1
         if self._bar is not None:

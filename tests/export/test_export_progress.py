@@ -44,7 +44,7 @@ def test_rows_and_totals_go_to_stdout(
     show(ExportProgress({"mask_encoder": 1.0}), clock)
     out, err = capsys.readouterr()
     rows = [line.split() for line in out.splitlines()]
-    assert rows[1] == ["mask_encoder", "10", "1,000,000", "2.0e-05", "0.99999990", "2.5"]
+    assert rows[1] == ["mask_encoder", "fp32", "10", "1,000,000", "2.0e-05", "0.99999990", "2.5"]
     assert rows[3] == ["total", "15", "2,000,000", "5.0"]
     assert err == "loading [a].pth ...\n"
 
