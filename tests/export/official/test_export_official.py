@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -365,3 +367,16 @@ def test_a_caption_that_is_too_long_is_refused(bundle_folder: Path) -> None:
     words = ";".join(f"word{i}" for i in range(120))
     with pytest.raises(UsageError, match="at most 256"):
         build_pack(load_bundle(bundle_folder), words)
+
+
+def test_of_two_detectors_one_must_be_named(
+    preset: click.Command, checkpoints: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "both"
+    shutil.copytree(checkpoints, folder)
+    shutil.copy(folder / "dino.pth", folder / "dino_again.pth")
+    words = ("--checkpoints", folder, "-o", tmp_path / "out", *small.SIZES)
+    done = run("export", "small", *words)
+    assert done.exit_code == 3
+    (option,) = re.findall(r"name the one to use with (--\S+)", done.stderr)
+    assert run("export", "small", *words, option, folder / "dino.pth").exit_code == 0
