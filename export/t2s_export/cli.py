@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from t2s_export.checkout import source_checkout
+from t2s_export.official.command import EXTRA_PACKAGES, preset_commands
+from t2s_export.progress import ExportProgress
 from t2s_rt.errors import MissingExtraError, UsageError
 
-if TYPE_CHECKING:
-    from t2s_export.bundle_builder import BuiltGraph
-
 __all__ = ["register"]
-
-_EXTRA_PACKAGES = frozenset({"onnx", "onnxruntime", "scipy", "tokenizers", "torch"})
-_ROW = "{:<14} {:>6} {:>11} {:>9} {:>11}"
 
 
 def register(group: click.Group) -> None:
@@ -57,24 +50,14 @@ def nano(output: Path | None, embedded: bool, force: bool) -> None:
         from t2s_export.nano_bundle import export_nano
     except ImportError as cause:
         package = (cause.name or "").partition(".")[0]
-        if package not in _EXTRA_PACKAGES:
+        if package not in EXTRA_PACKAGES:
             raise
         raise MissingExtraError("t2s-rt export", package, "export") from cause
-    built = export_nano(target, replace_existing=force or embedded, progress=_table())
-    total = sum(graph.bytes for graph in built)
-    click.echo(_ROW.format("total", sum(g.nodes for g in built), f"{total:,}", "", ""))
+    progress = ExportProgress()
+    export_nano(target, replace_existing=force or embedded, progress=progress.built)
+    progress.end()
     click.echo(f"wrote {target}")
 
 
-def _table() -> Callable[[BuiltGraph], None]:
-    """Print a line for each graph; figures are the worst of all outputs and inputs."""
-    rows = count()
-
-    def show(graph: BuiltGraph) -> None:
-        if next(rows) == 0:
-            click.echo(_ROW.format("graph", "nodes", "bytes", "max abs", "cosine"))
-        parity = graph.parity
-        cells = (f"{graph.bytes:,}", f"{parity.max_abs:.1e}", f"{parity.cosine:.8f}")
-        click.echo(_ROW.format(graph.record.role, graph.nodes, *cells))
-
-    return show
+for _preset_command in preset_commands():
+    export.add_command(_preset_command)

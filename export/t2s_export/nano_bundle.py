@@ -66,6 +66,7 @@ from t2s_export.references import (
     MaskDecoderReference,
     MaskEncoderReference,
 )
+from t2s_export.tokenizer_files import tokenizer_text
 from t2s_rt.bundle import TextRecord, sha256_file
 from t2s_rt.contracts import Role
 from t2s_rt.prompts.caption import SEPARATORS
@@ -131,8 +132,8 @@ def nano_plan(
         gsd=GSD,
         tile_size=TILE_SIZE,
         tokenizers={
-            "detector": detector_tokenizer().to_str(pretty=True) + "\n",
-            "clip": clip_tokenizer().to_str(pretty=True) + "\n",
+            "detector": tokenizer_text(detector_tokenizer()),
+            "clip": tokenizer_text(clip_tokenizer()),
         },
         text=TextRecord(
             words=known_phrases(),

@@ -1,7 +1,8 @@
 """Is the graph in the file the module that was exported? Compared output by output.
 
-The detector keeps its best queries by TopK. Neighbouring scores differ by as little as 4e-6, so
-the last digit of a float can swap two rows or exchange the last one kept; rows are therefore
+The detector keeps its best queries by TopK. Neighbouring scores differ by as little as 1e-6, so
+the last digit of a float can swap two rows or exchange the last one kept. A reference that can
+follow the graph's choice does so, and the choice is judged by its scores; beyond that, rows are
 matched by box and score before they are compared.
 """
 
@@ -24,6 +25,8 @@ from t2s_export.errors import (
 )
 from t2s_export.graphs.to_onnx import run_module
 from t2s_export.parity_cases import Case
+from t2s_export.parity_session import ParitySession
+from t2s_export.references import DetectorReference
 from t2s_rt.contracts import CONTRACTS, Role, TensorSpec
 
 __all__ = [
@@ -155,19 +158,23 @@ def check_parity(
         ParityNonFiniteError: NaN or infinity on either side.
         ParityToleranceError: a difference beyond its tolerance.
     """
-    session = _open(path)
-    names = [output.name for output in session.get_outputs()]
+    follower = module if isinstance(module, DetectorReference) else None
     worst: dict[str, OutputParity] = {}
     labels, exchanged = [], 0.0
-    for case in cases:
-        feeds = {name: tensor.numpy() for name, tensor in case.feeds.items()}
-        expected = {k: v.numpy() for k, v in run_module(role, module, case.feeds).items()}
-        found = dict(zip(names, session.run(None, feeds), strict=True))
-        figures, share = compare_outputs(role, expected, found, feeds, tolerances, case.label)
-        for name, figure in figures.items():
-            worst[name] = figure.worst(worst.get(name, figure))
-        exchanged = max(exchanged, share)
-        labels.append(case.label)
+    with ParitySession(path, watch_choice=follower is not None) as session:
+        for case in cases:
+            found = session.run(case)
+            if follower is not None:
+                follower.follow(session.choice)
+            feeds = {name: tensor.numpy() for name, tensor in case.feeds.items()}
+            expected = {k: v.numpy() for k, v in run_module(role, module, case.feeds).items()}
+            if follower is not None:
+                _check_choice(f"{role} ({case.label})", follower.shortfall, tolerances)
+            figures, share = compare_outputs(role, expected, found, feeds, tolerances, case.label)
+            for name, figure in figures.items():
+                worst[name] = figure.worst(worst.get(name, figure))
+            exchanged = max(exchanged, share)
+            labels.append(case.label)
     return GraphParity(role, tuple(labels), worst, exchanged)
 
 
@@ -211,14 +218,14 @@ def compare_outputs(
     return figures, exchanged
 
 
-def _open(path: Path) -> Any:
-    """A CPU session that keeps to itself: few threads, no spinning beside torch."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+def _check_choice(where: str, shortfall: float, tolerances: Mapping[str, Tolerance]) -> None:
+    """A choice of queries may differ from the best one by ties only."""
+    limit = tolerances.get("logits", Tolerance()).absolute
+    if shortfall > limit:
+        raise ParityToleranceError(
+            f"{where}: expected the best proposals as queries, their scores within {limit:.2g} of "
+            f"the largest, found a choice {shortfall:.3g} away; the exported graph ranks others"
+        )
 
 
 def _check_form(where: str, spec: TensorSpec, expected: Array, found: Mapping[str, Array]) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from t2s_export.architectures.clip import Clip
 from t2s_export.architectures.grounding_dino import GroundingDino
+from t2s_export.architectures.grounding_dino.query_selection import proposal_scores
 from t2s_export.architectures.sam import Sam
 from t2s_export.architectures.sam.mask_decoder import MaskDecoder
 
@@ -28,20 +29,43 @@ __all__ = [
 
 
 class DetectorReference(nn.Module):
-    """``GroundingDino.detect`` as the detector's contract."""
+    """``GroundingDino.detect`` as the detector's contract.
+
+    It can be made to follow a graph's choice of proposals: their scores differ by as little as
+    1e-6, so a rounding swaps two of them; each rank has a learned content of its own, so a swap
+    changes both rows, and through the attention among queries a little of all others. That says
+    nothing about the graph. What does is how far its choice is from the best one.
+    """
 
     def __init__(self, model: GroundingDino) -> None:
         super().__init__()
         self.model = model
+        self._selected: Tensor | None = None
+        self.shortfall = 0.0
+        """Largest difference of any rank's score between the choice followed and the best one,
+        over the largest score where that is above 1."""
+
+    def follow(self, selected: Tensor | None) -> None:
+        """From now on use these proposals int64 ``[B, Q]``; None uses the best."""
+        self._selected = selected
 
     def forward(
         self, image: Tensor, features: Tensor, token_mask: Tensor, attention: Tensor, places: Tensor
     ) -> tuple[Tensor, Tensor]:
         """One caption for all images of the batch, as the contract has it."""
-        batch = image.shape[0]
-        text = [t.expand(batch, *t.shape[1:]) for t in (features, token_mask, attention, places)]
-        found = self.model.detect(image, *text)
-        return found.logits, found.boxes
+        model, batch = self.model, image.shape[0]
+        given = (features, token_mask, attention, places)
+        text = model.text_inputs(*(t.expand(batch, *t.shape[1:]) for t in given))
+        geometry = model.geometry(image.shape[1], image.shape[2])
+        selection, layers = model.run(image, text, geometry, False, self._selected)
+        if self._selected is not None:
+            exclude = model.config.exclude_invalid_proposals
+            scores = proposal_scores(selection.logits, geometry, exclude)
+            best = torch.topk(scores, self._selected.shape[1], dim=1)[0]
+            away = (scores.gather(1, self._selected) - best).abs().max()
+            self.shortfall = float(away / best.abs().max().clamp(min=1.0))
+        logits, boxes = layers[-1]
+        return logits, boxes
 
 
 class DetectorTextReference(nn.Module):

@@ -22,6 +22,8 @@ _FAMILIES = {
     "clip": ("clip", "laion_clip", "remote_clip", "georsclip"),
 }
 """The registry's families, which name publishers too, by those of `load_model`."""
+_OPTIONS = {"sam": "--sam", "grounding_dino": "--detector", "clip": "--clip"}
+"""Of ``t2s-rt export``, which names a file by what it is for."""
 _VOCABULARIES = {
     "bert": ("bert-base-uncased-vocab", "vocab.txt"),
     "clip": ("bpe_simple_vocab_16e6", "bpe_simple_vocab_16e6.txt.gz"),
@@ -63,7 +65,7 @@ def find_checkpoint(folder: Path, family: str, architectures: Sequence[str]) -> 
         raise CheckpointError(
             f"{folder}: expected one checkpoint of {what}, found "
             f"{', '.join(str(path.relative_to(folder)) for path in found)}; name the one to use "
-            f"with --{family.replace('_', '-')}"
+            f"with {_OPTIONS[family]}"
         )
     if not found:
         looked = ", ".join(path.name for path in named)

@@ -14,6 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from t2s_export.nano.vocabulary import known_words
+from t2s_export.tokenizer_files import (
+    BERT_MARKERS,
+    CLIP_END,
+    CLIP_START,
+    END_OF_WORD,
+    byte_alphabet,
+    byte_pair_tokenizer,
+    tokenizer_text,
+    word_piece_tokenizer,
+)
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -29,13 +39,8 @@ __all__ = [
     "write_tokenizers",
 ]
 
-BERT_SPECIALS: tuple[str, ...] = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", ".", "?")
+BERT_SPECIALS: tuple[str, ...] = (*BERT_MARKERS, ".", "?")
 """First ids of the WordPiece vocabulary; the last four bound phrases in Grounding DINO."""
-CLIP_START = "<|startoftext|>"
-CLIP_END = "<|endoftext|>"
-_END_OF_WORD = "</w>"
-# the pattern of CLIP's simple tokenizer: contractions, letter runs, single digits, other runs
-_CLIP_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 def bert_vocabulary() -> dict[str, int]:
@@ -45,27 +50,7 @@ def bert_vocabulary() -> dict[str, int]:
 
 def detector_tokenizer() -> Tokenizer:
     """BERT WordPiece tokenizer over nano's words; adds ``[CLS]`` and ``[SEP]``."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-
-    vocabulary = bert_vocabulary()
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        special_tokens=[(t, vocabulary[t]) for t in ("[CLS]", "[SEP]")],
-    )
-    tokenizer.decoder = decoders.WordPiece()
-    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
-    return tokenizer
-
-
-def _byte_alphabet() -> list[str]:
-    """The 256 printable stand-ins of bytes, in CLIP's order (``bytes_to_unicode``)."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    characters = [chr(b) for b in printable]
-    others = [b for b in range(256) if b not in set(printable)]
-    return characters + [chr(256 + i) for i in range(len(others))]
+    return word_piece_tokenizer(bert_vocabulary())
 
 
 def _merge(symbols: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
@@ -95,7 +80,7 @@ def byte_pair_vocabulary(words: Sequence[str]) -> tuple[dict[str, int], list[tup
     Returns:
         vocabulary (token → id) and merges in rank order.
     """
-    states = {word: (*word[:-1], word[-1] + _END_OF_WORD) for word in words}
+    states = {word: (*word[:-1], word[-1] + END_OF_WORD) for word in words}
     merges: list[tuple[str, str]] = []
     while True:
         pairs = Counter(p for s in states.values() for p in zip(s[:-1], s[1:], strict=True))
@@ -104,8 +89,8 @@ def byte_pair_vocabulary(words: Sequence[str]) -> tuple[dict[str, int], list[tup
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
         merges.append(best)
         states = {word: _merge(symbols, best) for word, symbols in states.items()}
-    alphabet = _byte_alphabet()
-    tokens = [*alphabet, *(c + _END_OF_WORD for c in alphabet)]
+    alphabet = byte_alphabet()
+    tokens = [*alphabet, *(c + END_OF_WORD for c in alphabet)]
     tokens += dict.fromkeys(a + b for a, b in merges)
     tokens += [CLIP_START, CLIP_END]
     return {token: i for i, token in enumerate(tokens)}, merges
@@ -113,43 +98,7 @@ def byte_pair_vocabulary(words: Sequence[str]) -> tuple[dict[str, int], list[tup
 
 def clip_tokenizer() -> Tokenizer:
     """CLIP byte-pair tokenizer over nano's words; adds start and end of text."""
-    from tokenizers import (
-        Regex,
-        Tokenizer,
-        decoders,
-        models,
-        normalizers,
-        pre_tokenizers,
-        processors,
-    )
-
-    vocabulary, merges = byte_pair_vocabulary(known_words())
-    tokenizer = Tokenizer(
-        models.BPE(
-            vocabulary,
-            merges,
-            continuing_subword_prefix="",
-            end_of_word_suffix=_END_OF_WORD,
-            unk_token=CLIP_END,
-            fuse_unk=False,
-        )
-    )
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_CLIP_PATTERN), behavior="removed", invert=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{CLIP_START} $A {CLIP_END}",
-        special_tokens=[(t, vocabulary[t]) for t in (CLIP_START, CLIP_END)],
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([CLIP_START, CLIP_END])
-    return tokenizer
+    return byte_pair_tokenizer(*byte_pair_vocabulary(known_words()))
 
 
 def write_tokenizers(folder: Path) -> tuple[Path, Path]:
@@ -157,5 +106,5 @@ def write_tokenizers(folder: Path) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = (folder / "detector_tokenizer.json", folder / "clip_tokenizer.json")
     for path, tokenizer in zip(paths, (detector_tokenizer(), clip_tokenizer()), strict=True):
-        path.write_text(tokenizer.to_str(pretty=True) + "\n", encoding="utf-8")
+        path.write_text(tokenizer_text(tokenizer), encoding="utf-8")
     return paths

@@ -166,7 +166,9 @@ def text_fingerprint(graphs: tuple[GraphRecord, ...], tokenizers: Mapping[str, F
     """SHA-256 that identifies the text encoders.
 
     It covers the fp32 text graphs with their external data and the tokenizer files: whatever
-    changes the numbers in a prompt pack changes the fingerprint.
+    changes the numbers in a prompt pack changes the fingerprint. Image graphs are left out on
+    purpose: no number of a pack comes from them, so bundles with the same text encoders, such as
+    two that differ in SAM alone, take each other's packs.
     """
     parts = [
         f"{graph.role}[{index}] {file.sha256}"

@@ -40,6 +40,7 @@ from t2s_rt.errors import BundleError, OutputError
 
 __all__ = [
     "MANIFEST_NAME",
+    "NAME_PATTERN",
     "SCHEMA_VERSION",
     "BundleManifest",
     "FileRecord",
@@ -56,7 +57,8 @@ TOKENIZERS = ("detector", "clip")
 
 _MAX_SIDE = 65536
 _SHA256 = "[0-9a-f]{64}"
-_NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+NAME_PATTERN = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+"""Names of bundles: what is safe in a file name everywhere."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,7 @@ def parse_manifest(text: str | bytes, where: str = MANIFEST_NAME) -> BundleManif
         )
     graphs = tuple(_graph(item) for item in root.objects("graphs", 256))
     manifest = BundleManifest(
-        name=root.text("name", _NAME),
+        name=root.text("name", NAME_PATTERN),
         exporter=root.text("exporter"),
         gsd=root.number("gsd", 1e-4, 1e4),
         tile_size=root.integer("tile_size", 16, _MAX_SIDE),

@@ -21,8 +21,9 @@ from t2s_rt.errors import InternalError
 
 __all__ = ["FrameMap", "check_image", "resize_image"]
 
-_PAD_VALUE = 114
-"""Grey of about the mean of natural images: after normalisation close to zero in every model."""
+_PAD_COLOUR = (124, 116, 104)
+"""The mean colour that normalisation subtracts, in whole numbers: SAM and Grounding DINO pad with
+zeros after it."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ class FrameMap:
     def fit(cls, tile: tuple[int, int], frame: tuple[int, int]) -> FrameMap:
         """The map of a tile that is scaled to fit a frame, aspect ratio kept."""
         scale = min(frame[0] / tile[0], frame[1] / tile[1])
-        height = min(frame[0], max(1, round(tile[0] * scale)))
-        width = min(frame[1], max(1, round(tile[1] * scale)))
+        # halves go up, as in SAM's ResizeLongestSide
+        height = min(frame[0], max(1, int(tile[0] * scale + 0.5)))
+        width = min(frame[1], max(1, int(tile[1] * scale + 0.5)))
         return cls(tile, frame, (height, width))
 
     @property
@@ -58,7 +60,10 @@ class FrameMap:
         below = self.frame[0] - self.content[0]
         right = self.frame[1] - self.content[1]
         if below or right:
-            resized = np.pad(resized, ((0, below), (0, right), (0, 0)), constant_values=_PAD_VALUE)
+            padded = np.empty((*self.frame, 3), np.uint8)
+            padded[:] = _PAD_COLOUR
+            padded[: self.content[0], : self.content[1]] = resized
+            return padded
         return resized
 
     def points_to_frame(self, points: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -239,6 +239,9 @@ def _embed_texts(
     texts = [template.replace("{}", word).strip() for word in words for template in templates]
     ids = tokenize_texts(bundle, texts)
     entry = bundle.graph("clip_text")
+    if not isinstance(entry.inputs[0].shape[1], int):
+        # what follows the end of the longest text is seen by no token before it
+        ids = ids[:, : int(np.flatnonzero(ids.any(axis=0))[-1]) + 1]
     size = entry.inputs[0].shape[0]
     step = size if isinstance(size, int) else _TEXTS_PER_CALL
     rows = []

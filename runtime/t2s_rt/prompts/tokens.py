@@ -24,6 +24,10 @@ __all__ = [
 
 Span = tuple[int, int]
 
+_NO_WORDS = frozenset({"[UNK]", "<|startoftext|>", "<|endoftext|>"})
+"""Tokens that stand for no word: the unknown one, which for CLIP is the end, and those that a text
+makes by spelling them out. BERT's others cannot be: a caption is lower case, and they are not."""
+
 
 @dataclass(frozen=True)
 class CaptionTokens:
@@ -60,7 +64,7 @@ def tokenize_caption(bundle: Bundle, phrases: Sequence[str]) -> CaptionTokens:
     """Tokenise ``"building . house . road ."`` with the detector's tokenizer.
 
     Raises:
-        UnknownWordError: the tokenizer yields its unknown token.
+        UnknownWordError: the tokenizer yields its unknown token, or a phrase spells a marker.
         UsageError: too many tokens for the bundle, or a phrase that yields none.
         BundleError: the bundle has no such tokenizer, or an unfit one.
         MissingExtraError: the ``tokenizers`` library is not installed.
@@ -78,7 +82,7 @@ def tokenize_caption(bundle: Bundle, phrases: Sequence[str]) -> CaptionTokens:
             raise UsageError(
                 f"the detector's tokenizer makes no token of {phrase!r}; use other words"
             )
-        if "[UNK]" in encoding.tokens[slice(*span)]:
+        if _NO_WORDS.intersection(encoding.tokens[slice(*span)]):
             unknown.append(phrase)
         spans.append(span)
         start = end + len(" . ")
@@ -117,7 +121,7 @@ def tokenize_texts(bundle: Bundle, texts: Sequence[str]) -> NDArray[np.int32]:
         int32 [N, L], padded with zeros to the context length.
 
     Raises:
-        UnknownWordError: the tokenizer yields its unknown token.
+        UnknownWordError: the tokenizer yields its unknown token, or a phrase spells a marker.
         UsageError: a text longer than the context.
         BundleError: the bundle has no such tokenizer, or an unfit one.
         MissingExtraError: the ``tokenizers`` library is not installed.
@@ -128,8 +132,7 @@ def tokenize_texts(bundle: Bundle, texts: Sequence[str]) -> NDArray[np.int32]:
     for row, text in enumerate(texts):
         encoding = tokenizer.encode(text.lower())
         _check_ends(bundle, "clip", encoding.tokens, "<|startoftext|>", "<|endoftext|>")
-        # the end token doubles as CLIP's unknown token
-        if "<|endoftext|>" in encoding.tokens[:-1]:
+        if _NO_WORDS.intersection(encoding.tokens[1:-1]):
             raise _unknown_words(bundle, [text])
         if len(encoding.ids) > length:
             raise UsageError(

@@ -14,7 +14,7 @@ from torch import Tensor
 from t2s_export.architectures.grounding_dino.attention import MASKED, Mlp
 from t2s_export.architectures.grounding_dino.geometry import FrameGeometry
 
-__all__ = ["Selection", "contrastive_logits", "select_queries"]
+__all__ = ["Selection", "contrastive_logits", "proposal_scores", "select_queries"]
 
 
 def contrastive_logits(queries: Tensor, text: Tensor, token_bias: Tensor) -> Tensor:
@@ -48,6 +48,20 @@ class Selection:
     boxes: Tensor | None
 
 
+def proposal_scores(logits: Tensor, geometry: FrameGeometry, exclude_invalid: bool) -> Tensor:
+    """What proposals are ranked by: their highest logit, ``[B, S]``, detached.
+
+    Args:
+        logits: ``[B, S, T]``.
+        geometry: of the frame.
+        exclude_invalid: put proposals that leave the frame last.
+    """
+    scores = logits.detach().amax(dim=-1)
+    if exclude_invalid:
+        scores = scores + (1.0 - geometry.valid.squeeze(-1)) * MASKED
+    return scores
+
+
 def select_queries(
     tokens: Tensor,
     text: Tensor,
@@ -75,9 +89,7 @@ def select_queries(
     """
     logits = contrastive_logits(tokens, text, token_bias)
     if selected is None:
-        scores = logits.detach().amax(dim=-1)
-        if exclude_invalid:
-            scores = scores + (1.0 - geometry.valid.squeeze(-1)) * MASKED
+        scores = proposal_scores(logits, geometry, exclude_invalid)
         selected = torch.topk(scores, queries, dim=1)[1]
     index = selected.unsqueeze(-1)
     boxes: Tensor | None = None
