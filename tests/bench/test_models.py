@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,13 @@ from t2s_bench.models.measure import MODELS, merge_record
 from t2s_bench.models.prove import faults, prove
 from t2s_bench.readme import render_readme
 from t2s_bench.reference.case import Case
+from t2s_bench.reference.packages import MissingOriginalError, require
 from t2s_bench.reference.sam import decoder_case
 from t2s_bench.reference.stages import Stages, figures
 from t2s_bench.reference.weights import randomise_deep
 from t2s_engines.graphs.graph import Graph
 from t2s_export.architectures.sam import MaskDecoderGraph, Sam
-from t2s_rt.errors import UsageError
+from t2s_rt.errors import MissingExtraError, UsageError
 
 ROOT = Path(__file__).parents[2]
 
@@ -175,6 +177,17 @@ def test_unknown_models_are_refused_with_the_known_ones() -> None:
     assert isinstance(result.exception, UsageError)
     assert "resnet" in str(result.exception)
     assert all(name in str(result.exception) for name in MODELS)
+
+
+def test_a_missing_package_is_named_with_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    result = CliRunner().invoke(bench, ["models"])
+    assert isinstance(result.exception, MissingExtraError)
+    assert "'onnx'" in str(result.exception) and "t2s-rt[export]" in str(result.exception)
+    monkeypatch.undo()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingOriginalError, match=r"segment_anything.*requirements\.txt"):
+        require(["segment_anything"])
 
 
 def test_the_page_has_the_figures_of_the_record(tmp_path: Path) -> None:
