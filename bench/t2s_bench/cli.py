@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import click
 
+from t2s_rt.errors import MissingExtraError
 from t2s_rt.routes import DEFAULT_ROUTE, ROUTES, RouteName
 
 __all__ = ["register"]
@@ -132,13 +134,19 @@ def models(
     (tests/oracles/requirements.txt); the small models take some 15 minutes and 8 GB.
     Exits with an error if a figure misses its limit.
     """
-    from t2s_bench.models.run import run_models
-    from t2s_bench.readme import write_readme
-
     if table is not None:
+        from t2s_bench.readme import write_readme
+
         changed = write_readme(table, Path("bench/records"))
         click.echo("written" if changed else "already up to date")
         return
+    for package in ("torch", "onnx", "onnxruntime"):
+        try:
+            importlib.import_module(package)
+        except ModuleNotFoundError as cause:
+            raise MissingExtraError("t2s-rt bench models", package, "export") from cause
+    from t2s_bench.models.run import run_models
+
     run_models(only, timings=timings, repeat=repeat, output=output)
 
 

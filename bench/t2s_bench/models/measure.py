@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from t2s_bench.machine import describe_machine, write_record
-from t2s_bench.models.prove import prove
+from t2s_bench.models.prove import Half, prove
 from t2s_rt.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,7 +58,12 @@ def cases(model: str, folder: Path) -> Iterator[Case]:
 
 
 def measure_models(
-    models: Sequence[str], *, timings: bool, repeat: int, command: str
+    models: Sequence[str],
+    *,
+    timings: bool,
+    repeat: int,
+    command: str,
+    half: Half | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Prove models at full size with random weights, a row for each graph.
 
@@ -67,6 +72,7 @@ def measure_models(
         timings: also time each graph beside the original.
         repeat: clean samples of each.
         command: what to type to get these rows again.
+        half: how to prove fp16; None leaves it out.
 
     Raises:
         UsageError: a model that is not known.
@@ -88,7 +94,7 @@ def measure_models(
                 with tempfile.TemporaryDirectory(prefix="t2s-models-") as folder:
                     for case in cases(model, Path(folder)):
                         progress.update(task, description=f"{model}: {case.graph}")
-                        row = prove(case, repeat=repeat if timings else None)
+                        row = prove(case, repeat=repeat if timings else None, half=half)
                         del case
                         gc.collect()
                         yield {"model": model, **row, "command": command, "machine": machine}

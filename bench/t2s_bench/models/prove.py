@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,21 +21,25 @@ if TYPE_CHECKING:
     from t2s_bench.reference.case import Case
     from t2s_engines.graphs.graph import Graph
 
-__all__ = ["STAGE_COSINE", "faults", "prove"]
+__all__ = ["STAGE_COSINE", "Half", "faults", "prove"]
 
 THREADS = 2
+Half = Callable[["Graph"], "Graph"]
+"""From a clean fp32 graph to the rounding graph of its fp16 form; for a detector's the selection
+is an input, so that rows stay in order."""
 STAGE_COSINE = 0.999999
 """Smallest cosine of a stage that was given the original's own tensors: rounding alone."""
 _LEAST_SPREAD = 1e-3
 """Standard deviation over the largest value below which a stage counts as constant."""
 
 
-def prove(case: Case, *, repeat: int | None) -> dict[str, Any]:
+def prove(case: Case, *, repeat: int | None, half: Half | None = None) -> dict[str, Any]:
     """Export a case's module, run the file and compare it with the original.
 
     Args:
         case: its module is gone afterwards.
         repeat: clean samples of each side to time; None leaves timing out.
+        half: how to prove fp16; None leaves it out.
 
     Returns:
         JSON-ready figures; see ``faults`` for what they have to hold.
@@ -54,16 +59,18 @@ def prove(case: Case, *, repeat: int | None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="t2s-models-") as folder:
         path = Path(folder) / "graph.onnx"
         row["bytes"] = _save(exported.graph, path)
+        graph, feeds = exported.graph, case.feeds
         if case.selected is None:
-            found = run_graph(path, case.feeds, THREADS)
+            found = run_graph(path, feeds, THREADS)
         else:
-            found = _run_selected(exported.graph, case, Path(folder))
+            graph, feeds = with_selection(graph), {**feeds, SELECTED: case.selected}
+            found = _run_beside(graph, Path(folder), feeds)
             assert case.scores is not None  # a case with a selection says what it ranked
             row["selection"] = _selection(case.scores, found[SCORES], case.selected)
         row["onnx"] = _compare(case, found)
-        half = _half(exported.graph, case, Path(folder), found)
         if half is not None:
-            row["fp16"] = half
+            row["fp16"] = _half_figures(case, found, _run_beside(half(graph), Path(folder), feeds))
+        del graph
         del exported
         gc.collect()
         if repeat is not None:
@@ -113,12 +120,14 @@ def _compare(case: Case, found: dict[str, NDArray[Any]]) -> dict[str, Any]:
     return record
 
 
-def _run_selected(graph: Graph, case: Case, folder: Path) -> dict[str, NDArray[Any]]:
-    path = folder / "selected.onnx"
-    _save(with_selection(graph), path)
-    assert case.selected is not None  # the caller asked
-    found = run_graph(path, {**case.feeds, SELECTED: case.selected}, THREADS)
-    for file in folder.glob("selected.onnx*"):
+def _run_beside(
+    graph: Graph, folder: Path, feeds: dict[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """Run a variant of the graph from a file that is gone afterwards."""
+    path = folder / "variant.onnx"
+    _save(graph, path)
+    found = run_graph(path, feeds, THREADS)
+    for file in folder.glob("variant.onnx*"):
         file.unlink()
     return found
 
@@ -140,14 +149,20 @@ def _selection(
     }
 
 
-def _half(
-    graph: Graph, case: Case, folder: Path, single: dict[str, NDArray[Any]]
-) -> dict[str, Any] | None:
-    """Cosine of the fp16 graph, every fp16 value rounded, with the fp32 graph.
+def _half_figures(
+    case: Case, single: dict[str, NDArray[Any]], half: dict[str, NDArray[Any]]
+) -> dict[str, Any]:
+    """The fp16 graph, every fp16 value rounded, against the fp32 graph."""
+    from t2s_bench.reference.stages import figures
 
-    None until the converter to fp16 and the rounding graph are part of the project.
-    """
-    return None
+    expected, found = _cut(case, single), _cut(case, half)
+    return {
+        name: {
+            **_rounded(figures(expected[name], found[name])),
+            "least_cosine": case.limits[name].half_cosine,
+        }
+        for name in expected
+    }
 
 
 def _timing(case: Case, path: Path, repeat: int) -> dict[str, Any]:

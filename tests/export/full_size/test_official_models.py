@@ -7,11 +7,9 @@ the official file format, through our loader; what a row must hold is said in ``
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from tests.oracles.originals import skipped_where_missing
 
 from t2s_bench.models.measure import MODELS, measure_models
@@ -26,13 +24,6 @@ GRAPHS = {
     "detector": {"detector_text", "detector"},
     "clip": {"clip_image", "clip_dense", "clip_text"},
 }
-
-
-@pytest.fixture(autouse=True)
-def _one_thread_count() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("model", IN_CI)
