@@ -21,9 +21,8 @@ from click.testing import CliRunner, Result
 from safetensors.numpy import load_file
 from tests.export.official import small
 
-from t2s_engines.graphs.graph import Graph
+from t2s_engines.preflight import check
 from t2s_export.cli import export as export_group
-from t2s_export.graphs.operators import check_operators
 from t2s_export.official.command import _command
 from t2s_export.official.export import export_official
 from t2s_export.official.jobs import ROLES_IN_ORDER
@@ -130,7 +129,7 @@ def test_graphs_pass_the_checker_and_the_operator_rules(bundle_folder: Path) -> 
     for entry in load_bundle(bundle_folder).graphs:
         model = onnx.load(entry.path)
         onnx.checker.check_model(model, full_check=True)
-        check_operators(Graph.from_model(model))
+        check(entry.path)
         assert str(Path.home()).encode() not in entry.path.read_bytes()
 
 
