@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 _EXTRA_PACKAGES = frozenset({"onnx", "onnxruntime", "scipy", "tokenizers", "torch"})
-_ROW = "{:<14} {:>6} {:>11} {:>9} {:>11}"
+_ROW = "{:<18} {:<5} {:>6} {:>11} {:>9} {:>11}"
 
 
 def register(group: click.Group) -> None:
@@ -62,19 +62,23 @@ def nano(output: Path | None, embedded: bool, force: bool) -> None:
         raise MissingExtraError("t2s-rt export", package, "export") from cause
     built = export_nano(target, replace_existing=force or embedded, progress=_table())
     total = sum(graph.bytes for graph in built)
-    click.echo(_ROW.format("total", sum(g.nodes for g in built), f"{total:,}", "", ""))
+    click.echo(_ROW.format("total", "", sum(g.nodes for g in built), f"{total:,}", "", ""))
     click.echo(f"wrote {target}")
 
 
 def _table() -> Callable[[BuiltGraph], None]:
-    """Print a line for each graph; figures are the worst of all outputs and inputs."""
+    """Print a line for each graph; figures are the worst of all outputs and inputs.
+
+    A graph's bytes are those that the bundle grows by: graphs share their weights.
+    """
     rows = count()
 
     def show(graph: BuiltGraph) -> None:
         if next(rows) == 0:
-            click.echo(_ROW.format("graph", "nodes", "bytes", "max abs", "cosine"))
+            click.echo(_ROW.format("graph", "", "nodes", "bytes", "max abs", "cosine"))
         parity = graph.parity
         cells = (f"{graph.bytes:,}", f"{parity.max_abs:.1e}", f"{parity.cosine:.8f}")
-        click.echo(_ROW.format(graph.record.role, graph.nodes, *cells))
+        record = graph.record
+        click.echo(_ROW.format(record.role, record.precision, graph.nodes, *cells))
 
     return show
