@@ -26,6 +26,7 @@ from t2s_export.precision.calibration import Calibration
 from t2s_export.precision.criteria import Figures, figures, floor_of, summary
 from t2s_export.precision.groups import Group, float16_nodes, groups_of
 from t2s_export.precision.ranges import HEADROOM, constant_islands, range_islands
+from t2s_export.precision.ranking import given_ranking
 from t2s_export.precision.rules import Islands, islands_by_rule
 from t2s_export.precision.shares import ProductSizes
 from t2s_export.precision.typed import typed_float16
@@ -48,9 +49,11 @@ class Decision:
         role: of the graph.
         islands: nodes that compute in float32, each with its reason.
         calibration: the inputs used.
-        largest: largest magnitude on them among values that may be float16.
+        largest: largest magnitude on them among values that may be float16, masks aside.
         before: figures with the islands of rules and ranges alone.
         after: figures with all islands.
+        unaided: the same for a graph that ranks for itself, where the others were given the
+            float32 graph's ranking; for the record. Empty for a graph that ranks nothing.
         sensitivity: figures of the worst groups, each rounded alone, by the group's label.
         moved: labels of the groups that returned to float32.
         trials: rounding graphs that were run on all calibration inputs.
@@ -67,6 +70,7 @@ class Decision:
     trials: int
     node_share: float
     flop_share: float
+    unaided: Figures = field(default_factory=dict)
     sensitivity: Mapping[str, Figures] = field(default_factory=dict)
     moved: tuple[str, ...] = ()
 
@@ -92,6 +96,7 @@ class Decision:
             "headroom": HEADROOM,
             "before": _rounded(self.before),
             "after": _rounded(self.after),
+            "unaided": _rounded(self.unaided),
             "floors": {name: floor_of(name) for name in self.after},
             "sensitivity": {label: _rounded(f) for label, f in self.sensitivity.items()},
             "moved": list(self.moved),
@@ -145,6 +150,7 @@ def choose_islands(
         largest=largest,
         before=before,
         after=after,
+        unaided=trial.unaided(search.islands),
         sensitivity=search.sensitivity,
         moved=tuple(search.moved),
         trials=trial.count,
@@ -157,24 +163,46 @@ class _Trial:
     """The float32 graph's outputs, and how far a choice of islands is from them."""
 
     def __init__(self, role: Role, graph: Graph, calibration: Sequence[Calibration]) -> None:
-        self.role, self.graph, self.calibration = role, graph, calibration
+        self.role, self.graph = role, graph
+        self.given, rankings = given_ranking(graph)
         self.sizes = ProductSizes(graph)
         self.count = 0
-        with running(self.sizes.measured()) as run:
+        measured = self.sizes.measured()
+        types = self.given.inputs
+        measured.outputs |= {value: types[name] for name, value in rankings.items()}
+        with running(measured) as run:
             found = [run(item.feeds) for item in calibration]
         self.sizes.read(found[0])
+        self.feeds = [item.feeds for item in calibration]
+        self.ranks = [{n: outputs[v] for n, v in rankings.items()} for outputs in found]
         self.expected: list[dict[str, Array]] = [
             {name: outputs[name] for name in graph.outputs} for outputs in found
         ]
 
     def figures(self, islands: Mapping[str, str]) -> Figures:
-        """Figures of the rounding graph over all calibration inputs."""
+        """Figures of the rounding graph over all inputs, ranked as the float32 graph ranks."""
+        feeds = [{**own, **ranks} for own, ranks in zip(self.feeds, self.ranks, strict=True)]
+        return self._figures(self.given, islands, feeds, paired=True)
+
+    def unaided(self, islands: Mapping[str, str]) -> Figures:
+        """Figures of the rounding graph with its own ranking; none if it ranks nothing."""
+        if self.given is self.graph:
+            return {}
+        return self._figures(self.graph, islands, self.feeds, paired=False)
+
+    def _figures(
+        self,
+        graph: Graph,
+        islands: Mapping[str, str],
+        feeds: Sequence[Mapping[str, Array]],
+        paired: bool,
+    ) -> Figures:
         self.count += 1
-        with running(rounding_graph(typed_float16(self.graph, islands))) as run:
+        with running(rounding_graph(typed_float16(graph, islands))) as run:
             return summary(
                 [
-                    figures(self.role, expected, run(item.feeds), item.feeds)
-                    for item, expected in zip(self.calibration, self.expected, strict=True)
+                    figures(self.role, expected, run(own), own, paired)
+                    for own, expected in zip(feeds, self.expected, strict=True)
                 ]
             )
 

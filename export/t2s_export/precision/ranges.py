@@ -35,7 +35,7 @@ def range_islands(view: GraphView, maxima: Mapping[str, float]) -> tuple[Islands
         maxima: largest magnitude of its values, graph inputs included.
 
     Returns:
-        The islands, and the largest magnitude among the values that may be float16.
+        The islands, and the largest magnitude among the values that may be float16, masks aside.
     """
     limit = HALF_LIMIT / HEADROOM
     masked = _masked_values(view)
@@ -43,7 +43,7 @@ def range_islands(view: GraphView, maxima: Mapping[str, float]) -> tuple[Islands
     largest = 0.0
     for name, size in maxima.items():
         if size <= (limit + 2 * abs(MASKED) if name in masked else limit):
-            largest = max(largest, size)
+            largest = largest if name in masked else max(largest, size)
             continue
         reason = f"range: {size:.4g}"
         maker = view.producers.get(name)
@@ -78,11 +78,18 @@ def _loss(value: Array) -> float:
     return float(np.linalg.norm(change)) / size if size else 0.0
 
 
+def _is_mask(value: Array) -> bool:
+    """Whether a constant is an attention mask, perhaps with position biases added to it."""
+    wide = value.astype(np.float64)
+    low = wide[wide < MASKED / 2]
+    return bool(low.size) and bool(low.min() > 3 * MASKED and wide.max() < -MASKED / 2)
+
+
 def _masked_values(view: GraphView) -> set[str]:
     """Values that hold attention masks: products with ``MASKED``, and sums with those."""
     constants = view.graph.constants
     floats = {name: value for name, value in constants.items() if value.dtype == np.float32}
-    masks = {name for name, value in floats.items() if value.size and value.min() == MASKED}
+    masks = {name for name, value in floats.items() if _is_mask(value)}
     for node in view.graph.nodes:
         through = node.op_type == "Add" or node.op_type in KEEPERS
         scaled = node.op_type == "Mul" and any(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.export.graph_text import parse
+from tests.export.graph_text import parse, run
 
 from t2s_engines.graphs.graph import Graph
 from t2s_engines.graphs.rounding import rounding_graph
@@ -21,6 +21,7 @@ from t2s_export.precision import (
     typed_float16,
 )
 from t2s_export.precision.criteria import FLOORS, box_iou, figures, mask_iou
+from t2s_export.precision.ranking import given_ranking
 
 SIZE = 16
 
@@ -47,8 +48,8 @@ def inputs(count: int = 2) -> list[Calibration]:
 
 
 def rounded(graph: Graph, islands: dict[str, str], x: NDArray[Any]) -> NDArray[np.float32]:
-    with running(rounding_graph(typed_float16(graph, islands))) as run:
-        return np.asarray(run({"x": x})["image_embedding"])
+    with running(rounding_graph(typed_float16(graph, islands))) as session:
+        return np.asarray(session({"x": x})["image_embedding"])
 
 
 def test_a_planted_overflow_is_found_and_cured() -> None:
@@ -207,3 +208,19 @@ def test_rules_hold_for_hand_written_norms_and_gates() -> None:
         "unit": "vector length",
         "score": "sigmoid",
     }
+
+
+def test_a_given_ranking_replaces_the_graphs_own() -> None:
+    graph = parse(
+        "g (float[2,5] x) => (float[2,3] y) <int64[1] k = {3}>"
+        "{ [rank] v, i = TopK(x, k) [rows] y = GatherElements<axis=1>(x, i) }"
+    )
+    x = np.array([[5, 1, 4, 2, 3], [1, 2, 3, 4, 5]], np.float32)
+    given, rankings = given_ranking(graph)
+    assert rankings == {"i/given": "i"}
+    assert list(graph.inputs) == ["x"], "the graph given must not change"
+    rows = np.array([[4, 0, 1], [0, 1, 2]])
+    found = run(given, {"x": x, "i/given": rows})["y"]
+    np.testing.assert_array_equal(found, np.take_along_axis(x, rows, 1))
+    plain = chain("[relu] m = Relu(a)")
+    assert given_ranking(plain) == (plain, {})
