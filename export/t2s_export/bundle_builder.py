@@ -2,6 +2,13 @@
 
 Each ``GraphJob`` is one module with its contract's role and the inputs to prove it on. Jobs come
 from an iterator, so that a large model can be loaded, exported and dropped before the next one.
+A job gives a float32 graph and, but for text, a float16 graph with islands of float32.
+
+The graphs of one model and all their precisions share one file of weights (``sam.weights``), in
+which equal bytes are stored once. Text encoders keep theirs to themselves and are float32 only:
+prompt packs carry a fingerprint of their files, which must not change with an image tower or with
+the device that happens to encode the words.
+
 The folder appears whole or not at all: everything is written beside its place and renamed.
 """
 
@@ -21,28 +28,51 @@ import onnx
 import torch
 
 import t2s_rt
-from t2s_engines.graphs.files import save_model
+from t2s_engines.graphs.files import SharedWeights, save_model
+from t2s_engines.preflight import check
 from t2s_export.errors import ExportError
 from t2s_export.graphs.storage import StorageReport, store_float16
-from t2s_export.graphs.to_onnx import export_graph
+from t2s_export.graphs.to_onnx import ExportedGraph, export_graph
 from t2s_export.parity import TOLERANCES, GraphParity, Tolerance, check_parity
 from t2s_export.parity_cases import Case
+from t2s_export.precision import (
+    DEFAULT_TRIALS,
+    FLOAT16_TOLERANCES,
+    Calibration,
+    Decision,
+    check_float16,
+    choose_islands,
+    from_cases,
+    typed_float16,
+)
 from t2s_rt.bundle import (
     MANIFEST_NAME,
     BundleManifest,
+    FileRecord,
     GraphRecord,
     TextRecord,
     file_record,
     load_bundle,
     write_manifest,
 )
-from t2s_rt.contracts import CONTRACTS, OPSET, Role
+from t2s_rt.contracts import CONTRACTS, OPSET, PRECISIONS, Precision, Role
 from t2s_rt.errors import OutputError
 
 __all__ = ["BuiltGraph", "BundlePlan", "GraphJob", "build_bundle", "exporter_name"]
 
 _PACK_NAME = "default_pack.safetensors"
 _TOKENIZER_NAME = "{}_tokenizer.json"
+
+_WEIGHTS: Mapping[Role, str] = {
+    "detector": "detector.weights",
+    "mask_encoder": "sam.weights",
+    "mask_decoder": "sam.weights",
+    "mask_decoder_local": "sam.weights",
+    "clip_image": "clip.weights",
+    "clip_dense": "clip.weights",
+    "clip_patches": "clip.weights",
+}
+"""The file of weights by role; text encoders have none and are float32 only."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +89,10 @@ class GraphJob:
         normalisation: mean and standard deviation inside the graph, for the record.
         source: checkpoint, its SHA-256 and licence, for the record.
         tolerances: by output name.
+        calibration: inputs to decide the float16 graph's islands on; None takes the cases after
+            the first, which has the largest batch.
+        trials: see ``choose_islands``.
+        float16_tolerances: of the float16 graph against the float32 one, by output name.
     """
 
     role: Role
@@ -69,6 +103,9 @@ class GraphJob:
     normalisation: Mapping[str, Any] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
     tolerances: Mapping[str, Tolerance] = field(default_factory=lambda: TOLERANCES)
+    calibration: Sequence[Calibration] | None = None
+    trials: int = DEFAULT_TRIALS
+    float16_tolerances: Mapping[str, Tolerance] = field(default_factory=lambda: FLOAT16_TOLERANCES)
 
 
 @dataclass(frozen=True)
@@ -84,6 +121,7 @@ class BundlePlan:
         documents: model card and licences, text by file name.
         default_prompts: words of the default pack, or None.
         thresholds: overrides of the prompt bank, by class.
+        precisions: what each image graph is written in; fp32 is among them.
     """
 
     name: str
@@ -94,6 +132,7 @@ class BundlePlan:
     documents: Mapping[str, str]
     default_prompts: str | None = None
     thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    precisions: tuple[Precision, ...] = ("fp32", "fp16")
 
 
 @dataclass(frozen=True)
@@ -101,18 +140,21 @@ class BuiltGraph:
     """One graph that was written and proven.
 
     Attributes:
-        record: its entry of the manifest.
+        record: its entry of the manifest. While the bundle is being built, the record of a shared
+            file of weights is that of the file so far.
         nodes: operators in the file.
-        bytes: size of its files.
-        storage: what became float16.
-        parity: how far it is from its module.
+        bytes: what it adds to the bundle: its file and the weights that no graph before it had.
+        storage: what became float16 in a float32 graph; None for a float16 graph.
+        parity: how far it is from its module, or a float16 graph from the float32 one.
+        decision: on the islands of a float16 graph; None for a float32 graph.
     """
 
     record: GraphRecord
     nodes: int
     bytes: int
-    storage: StorageReport
+    storage: StorageReport | None
     parity: GraphParity
+    decision: Decision | None = None
 
 
 def exporter_name() -> str:
@@ -138,7 +180,7 @@ def build_bundle(
         progress: told of each graph as it is done.
 
     Returns:
-        The graphs, in the order of ``jobs``.
+        The graphs, in the order of ``jobs``, each role's fp32 before its fp16.
 
     Raises:
         OutputError: the folder exists and may not be replaced, or cannot be written.
@@ -146,39 +188,99 @@ def build_bundle(
         BundleError: the runtime would refuse the bundle.
     """
     with _whole_folder(target, replace_existing) as folder:
-        built = []
+        store = _Store(folder)
+        built: list[BuiltGraph] = []
         for job in jobs:
-            built.append(_build_graph(job, folder))
-            if progress is not None:
-                progress(built[-1])
+            for graph in _build_graphs(job, store, plan.precisions):
+                built.append(graph)
+                if progress is not None:
+                    progress(graph)
+        built = [replace(graph, record=store.final(graph.record)) for graph in built]
         _write_rest(plan, [graph.record for graph in built], folder)
     return tuple(built)
 
 
-def _build_graph(job: GraphJob, folder: Path) -> BuiltGraph:
-    """Export, store, check and record one graph."""
+class _Store:
+    """The folder that graphs are written to, with the weights that they share."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._shared: dict[str, SharedWeights] = {}
+
+    def save(
+        self, exported: ExportedGraph, precision: Precision
+    ) -> tuple[Path, tuple[FileRecord, ...], int]:
+        """Write one graph.
+
+        Returns:
+            Its file, the records of all its files, and the bytes that the bundle grew by.
+        """
+        weights = None
+        if exported.role in _WEIGHTS:
+            name = _WEIGHTS[exported.role]
+            weights = self._shared.setdefault(name, SharedWeights(self.folder / name))
+        before = 0 if weights is None else weights.bytes
+        path = self.folder / f"{exported.role}.{precision}.onnx"
+        files = save_model(exported.to_model(), path, weights=weights)
+        records = tuple(file_record(self.folder, file.name) for file in files)
+        shared = 0 if weights is None else weights.bytes - before
+        own = sum(r.bytes for r in records if weights is None or r.path != weights.path.name)
+        return path, records, own + shared
+
+    def final(self, record: GraphRecord) -> GraphRecord:
+        """The record with its files as they are now that no graph is to come."""
+        files = tuple(file_record(self.folder, file.path) for file in record.files)
+        return replace(record, files=files)
+
+
+def _build_graphs(
+    job: GraphJob, store: _Store, precisions: Sequence[Precision]
+) -> Iterator[BuiltGraph]:
+    """Export, store, check and record one job's graphs."""
     if not job.cases:
         raise ExportError(f"expected inputs to trace {job.role} with, found none")
     exported = export_graph(job.role, job.module, job.cases[0].feeds)
+    half = decision = None
+    if "fp16" in precisions and job.role in _WEIGHTS:
+        inputs = job.calibration or from_cases(job.cases[1:] or job.cases)
+        decision = choose_islands(job.role, exported.graph, inputs, trials=job.trials)
+        half = replace(exported, graph=typed_float16(exported.graph, decision.islands))
+        check(half.graph)
     storage = store_float16(exported.graph)
-    nodes = len(exported.graph.nodes)
-    files = save_model(exported.to_model(), folder / f"{job.role}.fp32.onnx")
-    parity = check_parity(
-        job.role, job.reference or job.module, files[0], job.cases, job.tolerances
-    )
-    record = GraphRecord(
+    path, files, added = store.save(exported, "fp32")
+    parity = check_parity(job.role, job.reference or job.module, path, job.cases, job.tolerances)
+    source = {"float16_constants": len(storage.stored)}
+    record = _record(job, exported, "fp32", files, parity, source)
+    yield BuiltGraph(record, len(exported.graph.nodes), added, storage, parity)
+    if half is None or decision is None:
+        return
+    half_path, files, added = store.save(half, "fp16")
+    parity = check_float16(job.role, half_path, path, job.cases, job.float16_tolerances)
+    record = replace(_record(job, half, "fp16", files, parity, {}), islands=decision.as_record())
+    yield BuiltGraph(record, len(half.graph.nodes), added, None, parity, decision)
+
+
+def _record(
+    job: GraphJob,
+    exported: ExportedGraph,
+    precision: Precision,
+    files: tuple[FileRecord, ...],
+    parity: GraphParity,
+    source: Mapping[str, Any],
+) -> GraphRecord:
+    """The manifest's entry of one file."""
+    return GraphRecord(
         role=job.role,
-        precision="fp32",
-        files=tuple(file_record(folder, path.name) for path in files),
+        precision=precision,
+        files=files,
         inputs=exported.inputs,
         outputs=exported.outputs,
         image_size=job.image_size,
         opset=OPSET,
         normalisation=job.normalisation,
-        source={**job.source, "float16_constants": len(storage.stored)},
+        source={**job.source, **source},
         parity={**parity.as_record(), "machine": platform.machine()},
     )
-    return BuiltGraph(record, nodes, sum(f.bytes for f in record.files), storage, parity)
 
 
 def _write_rest(plan: BundlePlan, records: Sequence[GraphRecord], folder: Path) -> None:
@@ -192,7 +294,7 @@ def _write_rest(plan: BundlePlan, records: Sequence[GraphRecord], folder: Path) 
         exporter=exporter_name(),
         gsd=plan.gsd,
         tile_size=plan.tile_size,
-        graphs=tuple(sorted(records, key=lambda record: list(CONTRACTS).index(record.role))),
+        graphs=tuple(sorted(records, key=_place)),
         tokenizers={
             kind: file_record(folder, _TOKENIZER_NAME.format(kind)) for kind in plan.tokenizers
         },
@@ -210,6 +312,11 @@ def _write_rest(plan: BundlePlan, records: Sequence[GraphRecord], folder: Path) 
     save_pack(pack, folder / _PACK_NAME)
     write_manifest(folder, replace(manifest, default_pack=file_record(folder, _PACK_NAME)))
     load_bundle(folder)
+
+
+def _place(record: GraphRecord) -> tuple[int, int]:
+    """The order of graphs in a manifest: of the contracts, then of the precisions."""
+    return list(CONTRACTS).index(record.role), PRECISIONS.index(record.precision)
 
 
 @contextmanager

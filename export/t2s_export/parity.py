@@ -103,12 +103,14 @@ class GraphParity:
         cases: names of the inputs tried.
         outputs: figures by output.
         exchanged: largest share of queries without a partner (detector only, else 0).
+        against: what it was compared with, and where.
     """
 
     role: Role
     cases: tuple[str, ...]
     outputs: Mapping[str, OutputParity]
     exchanged: float
+    against: str = "the torch module, on ONNX Runtime's CPU provider"
 
     @property
     def max_abs(self) -> float:
@@ -123,7 +125,7 @@ class GraphParity:
     def as_record(self) -> dict[str, Any]:
         """For ``bundle.json``: figures rounded to what they mean."""
         return {
-            "against": "the torch module, on ONNX Runtime's CPU provider",
+            "against": self.against,
             "cases": list(self.cases),
             "exchanged_queries": round(self.exchanged, 6),
             "outputs": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,14 +46,19 @@ def test_the_runtime_reads_and_runs_what_was_built(tmp_path: Path) -> None:
     target = tmp_path / "bundles" / "toy"
     told: list[BuiltGraph] = []
     built = build_bundle(PLAN, jobs(), target, progress=told.append)
-    assert list(built) == told
+    kinds = [(graph.record.role, graph.record.precision) for graph in built]
+    assert kinds == [(graph.record.role, graph.record.precision) for graph in told]
+    assert kinds[:2] == [("clip_dense", "fp32"), ("clip_dense", "fp16")]
     bundle = load_bundle(target)
     assert (bundle.name, bundle.gsd, bundle.tile_size) == ("toy", 0.5, 64)
     assert bundle.roles == ("clip_image", "clip_dense")  # the order of the contracts
     names = {path.name for path in target.iterdir()}
     assert names == {
         "bundle.json",
+        "clip.weights",
+        "clip_dense.fp16.onnx",
         "clip_dense.fp32.onnx",
+        "clip_image.fp16.onnx",
         "clip_image.fp32.onnx",
         "clip_tokenizer.json",
         "MODEL_CARD.md",
@@ -64,6 +70,53 @@ def test_the_runtime_reads_and_runs_what_was_built(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = ToyClipImage()(image).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-6)
+    with open_session(bundle.graph("clip_image", "fp16")) as session:
+        found = session.run({"image": image.numpy()})["embeddings"]
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_graphs_of_one_model_share_their_weights(tmp_path: Path) -> None:
+    built = build_bundle(PLAN, jobs(), tmp_path / "toy")
+    weights = (tmp_path / "toy" / "clip.weights").stat().st_size
+    # both graphs hold the same linear layer: once in float32, once in float16 (below 1 KiB: inside)
+    assert weights == 48 * 6 * 4
+    graphs = load_bundle(tmp_path / "toy").manifest.graphs
+    listed = [[file.path for file in graph.files] for graph in graphs if graph.precision == "fp32"]
+    assert listed == [
+        ["clip_image.fp32.onnx", "clip.weights"],
+        ["clip_dense.fp32.onnx", "clip.weights"],
+    ]
+    disk = sum(path.stat().st_size for path in (tmp_path / "toy").glob("*.onnx")) + weights
+    assert sum(graph.bytes for graph in built) == disk
+
+
+def test_other_weights_give_another_graph_file(tmp_path: Path) -> None:
+    """Engines and caches know a graph by its own file: it names the bytes beside it."""
+    build_bundle(PLAN, jobs(), tmp_path / "one")
+    other = ToyClipImage()
+    with torch.no_grad():
+        other.dense.embed.weight[0, 0] += 0.5
+    build_bundle(PLAN, [GraphJob("clip_image", other, CASES, image_size=(8, 8))], tmp_path / "two")
+    one, two = (load_bundle(tmp_path / name).graph("clip_image").sha256 for name in ("one", "two"))
+    assert one != two
+
+
+def test_precisions_can_be_left_out(tmp_path: Path) -> None:
+    built = build_bundle(replace(PLAN, precisions=("fp32",)), jobs(), tmp_path / "toy")
+    assert [graph.record.precision for graph in built] == ["fp32", "fp32"]
+    assert all(graph.decision is None for graph in built)
+
+
+def test_a_float16_graph_tells_what_stayed_float32(tmp_path: Path) -> None:
+    build_bundle(PLAN, jobs(), tmp_path / "toy")
+    graphs = load_bundle(tmp_path / "toy").manifest.graphs
+    record = next(g for g in graphs if (g.role, g.precision) == ("clip_dense", "fp16"))
+    assert record.islands["rules"] == {"softmax": 1, "normalisation": 1, "vector length": 4}
+    assert record.islands["calibration"][0]["name"] == "synthetic scene, B=1"
+    assert record.islands["after"]["cosine image_embedding"] >= 0.9995
+    assert 0 < record.islands["float16_nodes"] < 1
+    assert "rounding graph" in record.parity["against"]
+    assert all(g.islands == {} for g in graphs if g.precision == "fp32")
 
 
 def test_parity_and_source_are_in_the_manifest(tmp_path: Path) -> None:
@@ -71,7 +124,7 @@ def test_parity_and_source_are_in_the_manifest(tmp_path: Path) -> None:
     record = next(
         graph
         for graph in load_bundle(tmp_path / "toy").manifest.graphs
-        if graph.role == "clip_dense"
+        if (graph.role, graph.precision) == ("clip_dense", "fp32")
     )
     assert record.source["licence"] == "as you like"
     assert record.normalisation == {"mean": [0, 0, 0]}
@@ -139,7 +192,7 @@ def test_a_target_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None
 
 
 def test_a_full_disk_is_an_output_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("t2s_export.bundle_builder.save_model", full)

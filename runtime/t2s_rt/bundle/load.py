@@ -133,7 +133,9 @@ def load_bundle(path: str | Path | None = None, verify: bool = True) -> Bundle:
     if root.name == MANIFEST_NAME and not root.is_dir():
         root = root.parent
     manifest = parse_manifest(_read_manifest(root), str(root / MANIFEST_NAME))
-    paths = {file.path: _check_file(root, file, verify) for file in manifest.files()}
+    # graphs share their weights: each file is looked at once
+    distinct = {file.path: file for file in manifest.files()}
+    paths = {name: _check_file(root, file, verify) for name, file in distinct.items()}
     return Bundle(
         name=manifest.name,
         root=root.resolve(),

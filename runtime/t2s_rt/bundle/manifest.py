@@ -11,7 +11,8 @@ Schema version 1, keys sorted, indented by two::
     gsd                 metres per pixel that the models like
     tile_size           pixels along one edge of a tile at that resolution
     graphs              list of graph records: role, precision, target (int8 only), files,
-                        inputs, outputs, image_size, opset, normalisation, source, parity
+                        inputs, outputs, image_size, opset, normalisation, source, parity,
+                        islands (fp16; may be absent). Graphs may share files of weights
     tokenizers          {"detector": file, "clip": file}: ``tokenizers`` JSON files which add
                         their own special tokens ([CLS] .. [SEP]; start .. end of text)
     text                words, templates and limits of the text encoders
@@ -83,7 +84,7 @@ class GraphRecord:
     Attributes:
         role: which contract it fulfils.
         precision: ``fp32``, ``fp16`` or ``int8``.
-        files: the ONNX file first, then its external data.
+        files: the ONNX file first, then the file of its weights, which others may share.
         inputs: the contract's tensors in its order; static sizes as integers, dynamic ones
             under the contract's own symbol.
         outputs: likewise.
@@ -93,6 +94,7 @@ class GraphRecord:
         normalisation: mean and standard deviation inside the graph, for the record.
         source: checkpoint URL, sha256, licence, for the record.
         parity: largest differences from the torch module, for the record.
+        islands: of an fp16 graph, what stayed float32 in it and why, for the record.
     """
 
     role: Role
@@ -106,6 +108,7 @@ class GraphRecord:
     normalisation: Mapping[str, Any] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
     parity: Mapping[str, Any] = field(default_factory=dict)
+    islands: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -264,6 +267,7 @@ def _graph(item: JsonObject) -> GraphRecord:
         normalisation=item.free("normalisation"),
         source=item.free("source"),
         parity=item.free("parity"),
+        islands=item.free("islands"),
     )
     problem = check_graph(CONTRACTS[record.role], record.inputs, record.outputs, record.image_size)
     if problem:
@@ -306,10 +310,10 @@ def _check_set(manifest: BundleManifest, where: str) -> None:
     for role in {graph.role for graph in manifest.graphs}:
         if (role, "fp32", None) not in seen:
             raise BundleError(f"{where}: {role} has no fp32 graph; every bundle holds fp32")
-    hashes: dict[str, str] = {}
+    listed: dict[str, FileRecord] = {}
     for file in manifest.files():
-        if hashes.setdefault(file.path, file.sha256) != file.sha256:
-            raise BundleError(f"{where}: {file.path} is listed with two different hashes")
+        if listed.setdefault(file.path, file) != file:
+            raise BundleError(f"{where}: {file.path} is listed with two different hashes or sizes")
     problem = check_graphs_agree(
         [(f"{g.role} ({g.precision})", g.role, g.inputs, g.outputs) for g in manifest.graphs]
     )

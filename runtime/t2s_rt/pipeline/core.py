@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from t2s_rt.bundle import Bundle
 from t2s_rt.contracts import Role
 from t2s_rt.errors import PackError, PartialError
-from t2s_rt.models import Models
+from t2s_rt.models import Models, precision_warnings
 from t2s_rt.pipeline.identity import run_identity
 from t2s_rt.pipeline.image import ImageResult, score_array
 from t2s_rt.pipeline.journal import Journal, run_key
@@ -296,7 +296,8 @@ class Pipeline:
                     progress.note(
                         "leftovers of an interrupted run with other settings were discarded"
                     )
-                for warning in reader.warnings:
+                device = precision_warnings(self.settings.precision, self.settings.backend)
+                for warning in (*reader.warnings, *device):
                     progress.note(warning)
                 runner.run(lambda: self.scorer(pack), self._parallel[0])
                 progress.stage("writing")

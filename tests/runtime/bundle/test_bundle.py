@@ -213,6 +213,49 @@ def _int8(manifest: Any, target: str) -> Any:
     return dataclasses.replace(first, precision="int8", target=target)
 
 
+def test_bundles_written_before_islands_were_recorded_are_read(copy: Path) -> None:
+    spoil(copy, lambda content: [graph.pop("islands") for graph in content["graphs"]])
+    assert all(graph.islands == {} for graph in load_bundle(copy).manifest.graphs)
+
+
+def test_islands_are_read_back(tmp_path: Path) -> None:
+    manifest = tiny_manifest(write_tiny_bundle(tmp_path))
+    first, *rest = manifest.graphs
+    noted = dataclasses.replace(first, islands={"rules": {"softmax": 2}})
+    again = parse_manifest(manifest_json(dataclasses.replace(manifest, graphs=(noted, *rest))))
+    assert again.graphs[0].islands == {"rules": {"softmax": 2}}
+
+
+def test_a_file_that_graphs_share_is_hashed_once(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (copy / "shared.weights").write_bytes(bytes(100))
+    record = dataclasses.asdict(file_record(copy, "shared.weights"))
+    spoil(copy, lambda content: [graph["files"].append(record) for graph in content["graphs"]])
+    hashed: list[str] = []
+
+    def counting(path: Path) -> str:
+        hashed.append(path.name)
+        return sha256_file(path)
+
+    monkeypatch.setattr("t2s_rt.bundle.load.sha256_file", counting)
+    load_bundle(copy)
+    assert hashed.count("shared.weights") == 1
+    assert len(hashed) == len(set(hashed))
+
+
+def test_a_file_listed_with_two_sizes_is_refused(copy: Path) -> None:
+    (copy / "shared.weights").write_bytes(bytes(100))
+    record = dataclasses.asdict(file_record(copy, "shared.weights"))
+
+    def twice(content: Json) -> None:
+        content["graphs"][0]["files"].append(record)
+        content["graphs"][1]["files"].append({**record, "bytes": 99})
+
+    with pytest.raises(BundleError, match="shared.weights is listed with two different"):
+        load_bundle(spoil(copy, twice))
+
+
 def test_int8_graphs_are_told_apart_by_target(tmp_path: Path) -> None:
     manifest = tiny_manifest(tmp_path)
     extra = (_int8(manifest, "cpu"), _int8(manifest, "tensorrt"))

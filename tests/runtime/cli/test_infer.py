@@ -335,3 +335,25 @@ def test_folder_that_was_broken_off_goes_on(
     assert models.calls["detector"] == 1 and "before the interruption" in result.stderr
     assert _files(Path("out")) == _expected("a", "b", "c")
     assert run(*arguments).exit_code == 2
+
+
+def test_float16_graphs_run_on_the_cpu_and_the_report_says_how(
+    run: Run, example_scene: Path, tmp_path: Path
+) -> None:
+    labels = {}
+    for precision in ("fp32", "fp16"):
+        out = tmp_path / precision
+        result = run(
+            *("infer", example_scene, "--route", "boxes", "--prompts", "building; road"),
+            *("--precision", precision, "-o", out),
+        )
+        assert result.exit_code == 0, result.stderr
+        saved = json.loads((out / f"{example_scene.stem}.json").read_text())
+        assert saved["precision"] == precision
+        told = [text for text in saved["warnings"] if "computes float16 graphs in float32" in text]
+        assert len(told) == (precision == "fp16")
+        assert ("computes float16 graphs in float32" in result.stderr) == (precision == "fp16")
+        with rasterio.open(out / f"{example_scene.stem}.labels.tif") as source:
+            labels[precision] = source.read(1)
+    assert (labels["fp32"] == 1).any()
+    assert (labels["fp32"] == labels["fp16"]).mean() > 0.98
