@@ -36,6 +36,7 @@ __all__ = [
     "OPSET",
     "PRECISIONS",
     "ROLES",
+    "TEXT_ROLES",
     "GraphContract",
     "Precision",
     "Role",
@@ -56,6 +57,8 @@ Role = Literal[
 Precision = Literal["fp32", "fp16", "int8"]
 ROLES: tuple[Role, ...] = get_args(Role)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+TEXT_ROLES: tuple[Role, ...] = ("detector_text", "clip_text")
+"""Roles that embed words, on the ground: float32 only, and what a prompt pack is bound to."""
 OPSET = 17
 """ONNX opset of fp32 and fp16 graphs: the newest that TensorRT 8.6 to 11 all import."""
 

@@ -8,50 +8,41 @@ bundle by its TopK alone, and what that ranks comes out to be compared as well.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from t2s_engines.graphs.graph import Graph, ValueType
+from t2s_engines.graphs.graph import Graph
+from t2s_export.precision import given_ranking
 from t2s_rt.errors import InternalError
 
-__all__ = ["SCORES", "SELECTED", "run_graph", "with_selection"]
-
-SELECTED, SCORES = "selected", "scores"
-_INT64, _FLOAT = 7, 1  # numbers of the element types in ONNX
+__all__ = ["open_graph", "run_graph", "with_selection"]
 
 
-def with_selection(graph: Graph) -> Graph:
-    """A detector graph whose TopK is replaced by the input ``selected`` ``[B, Q]`` int64.
+def with_selection(graph: Graph) -> tuple[Graph, str, str]:
+    """A detector graph whose selection is given instead of ranked.
 
-    What the TopK would rank becomes the output ``scores`` ``[B, S]``. Constants are shared.
+    Args:
+        graph: not changed; constants are shared.
+
+    Returns:
+        The graph, the name of its new input int64 ``[B, Q]``, the selection, and of its new
+        output float32 ``[B, S]``, what it would have ranked.
 
     Raises:
-        InternalError: the graph has not exactly one TopK, or its values are used.
+        InternalError: the graph has not exactly one TopK.
     """
-    found = [node for node in graph.nodes if node.op_type == "TopK"]
-    used = {name for node in graph.nodes for name in node.input}
-    if len(found) != 1 or found[0].output[0] in used:
+    ranked = [node.input[0] for node in graph.nodes if node.op_type == "TopK"]
+    if len(ranked) != 1:
         raise InternalError(
-            f"expected one TopK of whose outputs the indices alone are used, found {len(found)}; "
-            "the selection of this detector cannot be fed in"
+            f"expected one TopK, found {len(ranked)}; the selection of this detector cannot be "
+            "fed in"
         )
-    topk = found[0]
-    edited = Graph(
-        [copy.deepcopy(node) for node in graph.nodes if node is not topk],
-        graph.constants,
-        {**graph.inputs, SELECTED: ValueType(_INT64, ("B", None))},
-        {**graph.outputs, SCORES: ValueType(_FLOAT, ("B", None))},
-        graph.opset,
-    )
-    edited.replace_uses({topk.output[1]: SELECTED})
-    producer = edited.producers()[topk.input[0]]
-    producer.output[list(producer.output).index(topk.input[0])] = SCORES
-    edited.replace_uses({topk.input[0]: SCORES})
-    return edited
+    given, (selected,) = given_ranking(graph)
+    given.outputs = {**given.outputs, ranked[0]: graph.types()[ranked[0]]}
+    return given, selected, ranked[0]
 
 
 def open_graph(path: Path, threads: int) -> Any:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from t2s_bench.machine import describe_machine, write_record
-from t2s_bench.models.prove import Half, prove
+from t2s_bench.models.prove import prove
 from t2s_rt.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,7 +63,6 @@ def measure_models(
     timings: bool,
     repeat: int,
     command: str,
-    half: Half | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Prove models at full size with random weights, a row for each graph.
 
@@ -72,7 +71,6 @@ def measure_models(
         timings: also time each graph beside the original.
         repeat: clean samples of each.
         command: what to type to get these rows again.
-        half: how to prove fp16; None leaves it out.
 
     Raises:
         UsageError: a model that is not known.
@@ -94,7 +92,7 @@ def measure_models(
                 with tempfile.TemporaryDirectory(prefix="t2s-models-") as folder:
                     for case in cases(model, Path(folder)):
                         progress.update(task, description=f"{model}: {case.graph}")
-                        row = prove(case, repeat=repeat if timings else None, half=half)
+                        row = prove(case, repeat=repeat if timings else None)
                         del case
                         gc.collect()
                         yield {"model": model, **row, "command": command, "machine": machine}

@@ -6,7 +6,6 @@ import dataclasses
 import gc
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,32 +13,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from t2s_bench.machine import peak_memory_bytes
-from t2s_bench.models.graphs import SCORES, SELECTED, open_graph, run_graph, with_selection
+from t2s_bench.models.graphs import open_graph, run_graph, with_selection
 from t2s_bench.models.timing import interleave
+from t2s_rt.contracts import TEXT_ROLES
 
 if TYPE_CHECKING:
     from t2s_bench.reference.case import Case
     from t2s_engines.graphs.graph import Graph
 
-__all__ = ["STAGE_COSINE", "Half", "faults", "prove"]
+__all__ = ["STAGE_COSINE", "faults", "prove"]
 
 THREADS = 2
-Half = Callable[["Graph"], "Graph"]
-"""From a clean fp32 graph to the rounding graph of its fp16 form; for a detector's the selection
-is an input, so that rows stay in order."""
 STAGE_COSINE = 0.999999
 """Smallest cosine of a stage that was given the original's own tensors: rounding alone."""
 _LEAST_SPREAD = 1e-3
 """Standard deviation over the largest value below which a stage counts as constant."""
 
 
-def prove(case: Case, *, repeat: int | None, half: Half | None = None) -> dict[str, Any]:
+def prove(case: Case, *, repeat: int | None) -> dict[str, Any]:
     """Export a case's module, run the file and compare it with the original.
 
     Args:
         case: its module is gone afterwards.
         repeat: clean samples of each side to time; None leaves timing out.
-        half: how to prove fp16; None leaves it out.
 
     Returns:
         JSON-ready figures; see ``faults`` for what they have to hold.
@@ -63,13 +59,16 @@ def prove(case: Case, *, repeat: int | None, half: Half | None = None) -> dict[s
         if case.selected is None:
             found = run_graph(path, feeds, THREADS)
         else:
-            graph, feeds = with_selection(graph), {**feeds, SELECTED: case.selected}
+            graph, selected, scores = with_selection(graph)
+            feeds = {**feeds, selected: case.selected}
             found = _run_beside(graph, Path(folder), feeds)
             assert case.scores is not None  # a case with a selection says what it ranked
-            row["selection"] = _selection(case.scores, found[SCORES], case.selected)
+            row["selection"] = _selection(case.scores, found[scores], case.selected)
         row["onnx"] = _compare(case, found)
-        if half is not None:
-            row["fp16"] = _half_figures(case, found, _run_beside(half(graph), Path(folder), feeds))
+        if case.role not in TEXT_ROLES:
+            half = _rounding_graph(graph, exported.graph)
+            row["fp16"] = _half_figures(case, found, _run_beside(half, Path(folder), feeds))
+            del half
         del graph
         del exported
         gc.collect()
@@ -147,6 +146,19 @@ def _selection(
         "score_loss": float(f"{loss:.3g}"),
         "shared": round(shared, 5),
     }
+
+
+def _rounding_graph(graph: Graph, exported: Graph) -> Graph:
+    """The rounding graph of the fp16 form with the islands that hold for any weights.
+
+    Args:
+        graph: to convert; for a detector with its selection given.
+        exported: the same as exported: its TopK says which scores are ranked.
+    """
+    from t2s_engines.graphs.rounding import rounding_graph
+    from t2s_export.precision import islands_by_rule, typed_float16
+
+    return rounding_graph(typed_float16(graph, islands_by_rule(exported)))
 
 
 def _half_figures(

@@ -11,6 +11,7 @@ from t2s_export.precision.calibration import (
 )
 from t2s_export.precision.decision import DEFAULT_TRIALS, Decision, choose_islands
 from t2s_export.precision.proof import FLOAT16_TOLERANCES, check_float16
+from t2s_export.precision.ranking import given_ranking
 from t2s_export.precision.rules import RULES, Islands, Rule, islands_by_rule
 from t2s_export.precision.typed import typed_float16, typing_problems
 
@@ -26,6 +27,7 @@ __all__ = [
     "check_float16",
     "choose_islands",
     "from_cases",
+    "given_ranking",
     "islands_by_rule",
     "typed_float16",
     "typing_problems",

@@ -17,7 +17,7 @@ from t2s_rt.bundle.manifest import (
     TextRecord,
     parse_manifest,
 )
-from t2s_rt.contracts import ROLES, Precision, Role, TensorSpec
+from t2s_rt.contracts import ROLES, TEXT_ROLES, Precision, Role, TensorSpec
 from t2s_rt.errors import BundleError
 
 __all__ = ["NANO_ROOT", "Bundle", "GraphEntry", "file_record", "load_bundle", "text_fingerprint"]
@@ -175,7 +175,7 @@ def text_fingerprint(graphs: tuple[GraphRecord, ...], tokenizers: Mapping[str, F
     parts = [
         f"{graph.role}[{index}] {file.sha256}"
         for graph in graphs
-        if graph.role in ("detector_text", "clip_text") and graph.precision == "fp32"
+        if graph.role in TEXT_ROLES and graph.precision == "fp32"
         for index, file in enumerate(graph.files)
     ]
     parts += [f"tokenizer {name} {file.sha256}" for name, file in tokenizers.items()]
@@ -183,7 +183,7 @@ def text_fingerprint(graphs: tuple[GraphRecord, ...], tokenizers: Mapping[str, F
 
 
 def _known_fingerprint(manifest: BundleManifest) -> str:
-    has_text = any(graph.role in ("detector_text", "clip_text") for graph in manifest.graphs)
+    has_text = any(graph.role in TEXT_ROLES for graph in manifest.graphs)
     recorded = manifest.text.fingerprint
     if not has_text and recorded is not None:
         return recorded

@@ -14,7 +14,7 @@ from tests.oracles.compare import assert_same_numbers
 from tests.oracles.onnx_graph import session
 from torch import Tensor
 
-from t2s_bench.models.graphs import SCORES, SELECTED, with_selection
+from t2s_bench.models.graphs import with_selection
 from t2s_engines.graphs.graph import Graph
 from t2s_export.architectures.grounding_dino import DeformableForm, DetectorGraph, GroundingDino
 from t2s_export.graphs.to_onnx import export_graph
@@ -23,6 +23,7 @@ from t2s_rt.errors import InternalError
 
 NAMES = [spec.name for spec in CONTRACTS["detector"].inputs]
 SIZE = 128
+SCORES = "what the selection ranks"
 Outputs = Mapping[str, NDArray[Any]]
 
 
@@ -33,10 +34,11 @@ def exported(model: GroundingDino, image: Tensor, words: Caption, form: Deformab
 
 def run(graph: Graph, image: Tensor, words: Caption, selected: NDArray[Any]) -> Outputs:
     """The graph with its selection given, so that ties cannot swap rows."""
-    runner = session(with_selection(graph).to_model("test").SerializeToString())
+    given, selection, scores = with_selection(graph)
+    runner = session(given.to_model("test").SerializeToString())
     feeds = {n: x.numpy() for n, x in zip(NAMES, (image, *words), strict=True)}
-    names = ["logits", "boxes", SCORES]
-    return dict(zip(names, runner.run(names, {**feeds, SELECTED: selected}), strict=True))
+    found = runner.run(["logits", "boxes", scores], {**feeds, selection: selected})
+    return dict(zip(["logits", "boxes", SCORES], found, strict=True))
 
 
 @pytest.fixture
