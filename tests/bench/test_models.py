@@ -19,7 +19,7 @@ from torch import nn
 
 from t2s_bench.cli import bench
 from t2s_bench.models import timing
-from t2s_bench.models.measure import MODELS, merge_record
+from t2s_bench.models.measure import MODELS, merge_record, rounded_half
 from t2s_bench.models.prove import faults, prove
 from t2s_bench.readme import render_readme
 from t2s_bench.reference.case import Case
@@ -27,7 +27,6 @@ from t2s_bench.reference.packages import MissingOriginalError, require
 from t2s_bench.reference.sam import decoder_case
 from t2s_bench.reference.stages import Stages, figures
 from t2s_bench.reference.weights import randomise_deep
-from t2s_engines.graphs.graph import Graph
 from t2s_export.architectures.sam import MaskDecoderGraph, Sam
 from t2s_rt.errors import MissingExtraError, UsageError
 
@@ -51,18 +50,9 @@ def small_case(change: str = "") -> Case:
 
 @pytest.fixture(scope="module")
 def row() -> dict[str, Any]:
-    found = prove(small_case(), repeat=1, half=to_half_and_back)
+    found = prove(small_case(), repeat=1, half=rounded_half)
     machine = {"cores": 2, "cpu": "x", "cpu_flags": ["avx2"], "versions": {}, "date": "2026-11-25"}
     return {"model": "sam_vit_b", **found, "command": "t2s-rt bench models", "machine": machine}
-
-
-def to_half_and_back(graph: Graph) -> Graph:
-    """Weights rounded to fp16: some of what the real conversion does."""
-    constants = {
-        name: value.astype(np.float16).astype(np.float32) if value.dtype == np.float32 else value
-        for name, value in graph.constants.items()
-    }
-    return Graph(graph.nodes, constants, graph.inputs, graph.outputs, graph.opset)
 
 
 def test_equal_weights_prove_equal(row: dict[str, Any]) -> None:

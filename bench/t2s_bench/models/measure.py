@@ -19,8 +19,9 @@ from t2s_rt.errors import UsageError
 
 if TYPE_CHECKING:
     from t2s_bench.reference.case import Case
+    from t2s_engines.graphs.graph import Graph
 
-__all__ = ["DEFAULT_MODELS", "MODELS", "measure_models", "merge_record"]
+__all__ = ["DEFAULT_MODELS", "MODELS", "measure_models", "merge_record", "rounded_half"]
 
 MODELS: Mapping[str, str] = {
     "sam_vit_b": "sam",
@@ -55,6 +56,17 @@ def cases(model: str, folder: Path) -> Iterator[Case]:
     from t2s_bench.reference.clip import clip_cases
 
     return clip_cases(model, folder)
+
+
+def rounded_half(graph: Graph) -> Graph:
+    """The rounding graph of a graph's fp16 form, with the islands that follow from rules.
+
+    Islands that the exporter adds from calibration images are left out: they only make it better.
+    """
+    from t2s_engines.graphs.rounding import rounding_graph
+    from t2s_export.precision import islands_by_rule, typed_float16
+
+    return rounding_graph(typed_float16(graph, islands_by_rule(graph)))
 
 
 def measure_models(

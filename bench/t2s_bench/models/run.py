@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from t2s_bench.machine import one_line
-from t2s_bench.models.measure import DEFAULT_MODELS, measure_models, merge_record
+from t2s_bench.models.measure import DEFAULT_MODELS, measure_models, merge_record, rounded_half
 from t2s_bench.models.prove import faults
 from t2s_rt.errors import InternalError
 
@@ -34,7 +34,7 @@ def run_models(only: str | None, *, timings: bool, repeat: int, output: Path | N
     command += f" --repeat {repeat}" if timings else " --no-timings"
     wrong: list[str] = []
     for index, row in enumerate(
-        measure_models(names, timings=timings, repeat=repeat, command=command)
+        measure_models(names, timings=timings, repeat=repeat, command=command, half=rounded_half)
     ):
         if index == 0:
             click.echo(one_line(row["machine"]))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.oracles.originals import skipped_where_missing
 
-from t2s_bench.models.measure import MODELS, measure_models
+from t2s_bench.models.measure import MODELS, measure_models, rounded_half
 from t2s_bench.models.prove import faults
 from t2s_bench.models.table import models_table
 
@@ -30,8 +30,10 @@ GRAPHS = {
 def test_an_official_model_equals_its_original(model: str) -> None:
     found = set()
     with skipped_where_missing():
-        for row in measure_models([model], timings=False, repeat=1, command="pytest"):
+        rows = measure_models([model], timings=False, repeat=1, command="pytest", half=rounded_half)
+        for row in rows:
             assert faults(row) == []
+            assert set(row["fp16"]) == set(row["onnx"])
             # a record has to hold what a machine without the packages can show
             assert row["graph"] in models_table({"rows": [json.loads(json.dumps(row))]})
             found.add(row["graph"])
