@@ -48,7 +48,7 @@ def _half(row: Row) -> str:
 def _nines(cosine: float) -> str:
     """A cosine as its distance from one, which is what can be told apart."""
     distance = 1.0 - cosine
-    return "1" if distance < 1e-9 else f"1 - {distance:.0e}"
+    return "> 1 - 1e-9" if distance < 1e-9 else f"1 - {distance:.0e}"
 
 
 def _times(row: Row) -> list[str]:
