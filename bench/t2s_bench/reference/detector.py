@@ -22,6 +22,7 @@ from t2s_export.architectures.grounding_dino import (
     DetectorTextGraph,
     GroundingDinoConfig,
 )
+from t2s_export.choices import DEFORMABLE_FORMS
 
 __all__ = ["DETECTORS", "TOKENS", "caption", "detector_cases"]
 
@@ -52,7 +53,7 @@ def caption(tokens: int) -> Tensor:
 
 
 def detector_cases(model: str, folder: Path) -> Iterator[Case]:
-    """Prove one official Grounding DINO: its text branch and the detector.
+    """Prove one official Grounding DINO: its text branch, and the detector in both forms.
 
     Args:
         model: a key of `DETECTORS`.
@@ -72,13 +73,17 @@ def detector_cases(model: str, folder: Path) -> Iterator[Case]:
     ids = caption(TOKENS)
     mask, positions = grounding_dino.text_masks(ids)
     text = DetectorTextGraph(ours)
-    graph = DetectorGraph(ours, config.frame)
-    del ours
     case, features = _text_case(original, text, ids, mask, positions)
     del text
     yield case
     del case
-    yield _detector_case(original, graph, config, features, mask, positions)
+    for form in DEFORMABLE_FORMS:
+        graph = DetectorGraph(ours, config.frame, form)
+        case = _detector_case(original, graph, config, features, mask, positions)
+        case.graph = f"detector, {form}"
+        del graph
+        yield case
+        del case
 
 
 def _text_case(

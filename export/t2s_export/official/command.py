@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from t2s_export.official.presets import DEFORMABLE_FORMS, PRESETS, ExportOptions, Preset
+from t2s_export.choices import DEFORMABLE_FORMS
+from t2s_export.official.presets import PRESETS, ExportOptions, Preset
 from t2s_export.progress import ExportProgress
 from t2s_rt.errors import MissingExtraError
 

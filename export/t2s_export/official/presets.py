@@ -9,8 +9,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal, get_args
+from typing import Final
 
+from t2s_export.choices import DeformableForm
 from t2s_rt.bundle.manifest import NAME_PATTERN
 from t2s_rt.errors import UsageError
 
@@ -18,7 +19,6 @@ __all__ = [
     "CLIP_OTHER_WORDS",
     "CLIP_TEMPLATES",
     "DEFAULT_PROMPTS",
-    "DEFORMABLE_FORMS",
     "PRESETS",
     "THRESHOLDS",
     "TILE_SIZE",
@@ -26,9 +26,6 @@ __all__ = [
     "Preset",
     "clip_window",
 ]
-
-DeformableChoice = Literal["gather", "grid_sample"]
-DEFORMABLE_FORMS: Final[tuple[str, ...]] = get_args(DeformableChoice)
 
 
 @dataclass(frozen=True)
@@ -142,7 +139,7 @@ class ExportOptions:
         name: of the bundle; None is the preset's.
     """
 
-    deformable: DeformableChoice = "gather"
+    deformable: DeformableForm = "gather"
     quick_gelu: bool | None = None
     detector_size: int = 800
     clip_size: int | None = None

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 IN_CI = ("sam_vit_b", "mobile_sam", "swin_t", "ViT-B-16")
 GRAPHS = {
     "sam": {"mask_encoder", "mask_decoder, boxes", "mask_decoder, points"},
-    "detector": {"detector_text", "detector"},
+    "detector": {"detector_text", "detector, gather", "detector, grid_sample"},
     "clip": {"clip_image", "clip_dense", "clip_text"},
 }
 

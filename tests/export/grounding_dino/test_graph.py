@@ -18,11 +18,11 @@ from torch import Tensor
 from t2s_export.architectures.grounding_dino import (
     FLOAT32_SCOPES,
     GDINO_NANO,
-    DeformableForm,
     DetectorGraph,
     DetectorTextGraph,
     GroundingDino,
 )
+from t2s_export.choices import DeformableForm
 from t2s_export.graphs.to_onnx import ExportedGraph, export_graph
 from t2s_rt.errors import UsageError
 

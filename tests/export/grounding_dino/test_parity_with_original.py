@@ -15,12 +15,12 @@ from torch import Tensor
 
 from t2s_export.architectures.grounding_dino import (
     SWIN_T,
-    DeformableForm,
     DetectorGraph,
     DetectorOutput,
     GroundingDino,
     from_official,
 )
+from t2s_export.choices import DeformableForm
 
 # Official widths with fewer layers, so that a minute is enough.
 CONFIG = dataclasses.replace(

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from t2s_bench.models.graphs import with_selection
 from t2s_engines.graphs.graph import Graph
-from t2s_export.architectures.grounding_dino import DeformableForm, DetectorGraph, GroundingDino
+from t2s_export.architectures.grounding_dino import DetectorGraph, GroundingDino
+from t2s_export.choices import DeformableForm
 from t2s_export.graphs.to_onnx import export_graph
 from t2s_rt.contracts import CONTRACTS
 from t2s_rt.errors import InternalError

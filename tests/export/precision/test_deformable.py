@@ -10,7 +10,8 @@ from tests.oracles.weights import randomise
 
 from t2s_engines.graphs.graph import Graph
 from t2s_engines.preflight import check
-from t2s_export.architectures.grounding_dino import DeformableForm, DetectorGraph, GroundingDino
+from t2s_export.architectures.grounding_dino import DetectorGraph, GroundingDino
+from t2s_export.choices import DeformableForm
 from t2s_export.graphs.to_onnx import export_graph
 from t2s_export.parity_cases import Case
 from t2s_export.precision import choose_islands, from_cases, islands_by_rule, typed_float16

@@ -9,7 +9,6 @@ from t2s_export.architectures.grounding_dino.config import (
     SWIN_T,
     GroundingDinoConfig,
 )
-from t2s_export.architectures.grounding_dino.deformable import DeformableForm
 from t2s_export.architectures.grounding_dino.graph import (
     FLOAT32_SCOPES,
     DetectorGraph,
@@ -22,7 +21,6 @@ __all__ = [
     "GDINO_NANO",
     "SWIN_B",
     "SWIN_T",
-    "DeformableForm",
     "DetectorGraph",
     "DetectorOutput",
     "DetectorTextGraph",

@@ -8,7 +8,6 @@ Source: Zhu et al. 2020, "Deformable DETR", arXiv:2010.04159.
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +15,9 @@ from torch import Tensor, nn
 
 from t2s_export.architectures.grounding_dino.folding import Foldable
 from t2s_export.architectures.grounding_dino.geometry import FrameGeometry
+from t2s_export.choices import DeformableForm
 
-__all__ = ["DeformableAttention", "DeformableForm", "SamplingGrid"]
-
-DeformableForm = Literal["grid_sample", "gather"]
+__all__ = ["DeformableAttention", "SamplingGrid"]
 
 
 def _total(parts: list[Tensor]) -> Tensor:

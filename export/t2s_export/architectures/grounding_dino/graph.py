@@ -6,10 +6,11 @@ import copy
 
 from torch import Tensor, nn
 
-from t2s_export.architectures.grounding_dino.deformable import DeformableAttention, DeformableForm
+from t2s_export.architectures.grounding_dino.deformable import DeformableAttention
 from t2s_export.architectures.grounding_dino.folding import fold
 from t2s_export.architectures.grounding_dino.geometry import FrameGeometry
 from t2s_export.architectures.grounding_dino.model import GroundingDino, encode_text
+from t2s_export.choices import DeformableForm
 
 __all__ = ["FLOAT32_SCOPES", "DetectorGraph", "DetectorTextGraph"]
 
