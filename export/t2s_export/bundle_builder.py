@@ -140,8 +140,8 @@ class BuiltGraph:
     """One graph that was written and proven.
 
     Attributes:
-        record: its entry of the manifest. While the bundle is being built, the record of a shared
-            file of weights is that of the file so far.
+        record: its entry of the manifest. While the bundle is being built, the shared file of
+            weights is not on it yet: it still grows.
         nodes: operators in the file.
         bytes: what it adds to the bundle: its file and the weights that no graph before it had.
         storage: what became float16 in a float32 graph; None for a float16 graph.
@@ -195,7 +195,7 @@ def build_bundle(
                 built.append(graph)
                 if progress is not None:
                     progress(graph)
-        built = [replace(graph, record=store.final(graph.record)) for graph in built]
+        built = list(store.final(built))
         _write_rest(plan, [graph.record for graph in built], folder)
     return tuple(built)
 
@@ -213,7 +213,8 @@ class _Store:
         """Write one graph.
 
         Returns:
-            Its file, the records of all its files, and the bytes that the bundle grew by.
+            Its file, the records of the files that are its own, and the bytes that the bundle
+            grew by.
         """
         weights = None
         if exported.role in _WEIGHTS:
@@ -222,15 +223,22 @@ class _Store:
         before = 0 if weights is None else weights.bytes
         path = self.folder / f"{exported.role}.{precision}.onnx"
         files = save_model(exported.to_model(), path, weights=weights)
-        records = tuple(file_record(self.folder, file.name) for file in files)
+        own = [file for file in files if weights is None or file != weights.path]
+        records = tuple(file_record(self.folder, file.name) for file in own)
         shared = 0 if weights is None else weights.bytes - before
-        own = sum(r.bytes for r in records if weights is None or r.path != weights.path.name)
-        return path, records, own + shared
+        return path, records, sum(record.bytes for record in records) + shared
 
-    def final(self, record: GraphRecord) -> GraphRecord:
-        """The record with its files as they are now that no graph is to come."""
-        files = tuple(file_record(self.folder, file.path) for file in record.files)
-        return replace(record, files=files)
+    def final(self, graphs: Iterable[BuiltGraph]) -> Iterator[BuiltGraph]:
+        """The graphs with their shared weights on record, now that no graph is to come."""
+        records = {
+            name: file_record(self.folder, name)
+            for name, weights in self._shared.items()
+            if weights.bytes
+        }
+        for graph in graphs:
+            shared = records.get(_WEIGHTS.get(graph.record.role, ""))
+            more = () if shared is None else (shared,)
+            yield replace(graph, record=replace(graph.record, files=(*graph.record.files, *more)))
 
 
 def _build_graphs(
