@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any
 
 from t2s_bench.machine import one_line
-from t2s_bench.models.table import models_table, stages_table
+from t2s_bench.models.table import headline_table, models_table, stages_table
 from t2s_rt.errors import UsageError
 
 __all__ = ["render_readme", "write_readme"]
@@ -23,7 +23,7 @@ _SECTION = re.compile(
     r"(?P<head><!-- figures: (?P<name>\w+) -->\n).*?(?P<tail><!-- end of figures -->)", re.S
 )
 _AP_FLOOR, _MASK_FLOOR = 0.50, 0.65
-_RECORDS = {"stages": "models"}
+_RECORDS = {"headline": "models", "stages": "models"}
 """Sections whose record has another name."""
 
 
@@ -129,6 +129,7 @@ def _scenes(record: dict[str, Any]) -> str:
 
 
 _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "headline": headline_table,
     "models": models_table,
     "stages": stages_table,
     "nano": _accuracy,

@@ -7,7 +7,7 @@ from typing import Any
 
 from t2s_bench.machine import one_line
 
-__all__ = ["models_table", "stages_table"]
+__all__ = ["headline_table", "models_table", "stages_table"]
 
 Row = dict[str, Any]
 
@@ -73,6 +73,34 @@ def _sources(rows: list[Row]) -> list[str]:
     return [
         f"* {', '.join(names)}: `{command}`; {where}" for (command, where), names in told.items()
     ]
+
+
+_HEADLINE = {
+    ("sam_vit_b", "mask_encoder"): "SAM ViT-B image encoder",
+    ("sam_vit_b", "mask_decoder, boxes"): "SAM mask decoder",
+    ("mobile_sam", "mask_encoder"): "MobileSAM image encoder",
+    ("swin_t", "detector, grid_sample"): "Grounding DINO Swin-T, GridSample",
+    ("swin_t", "detector, gather"): "Grounding DINO Swin-T, gather",
+    ("ViT-B-16", "clip_image"): "CLIP ViT-B/16",
+    ("ViT-B-16", "clip_dense"): "CLIP ViT-B/16, dense and surgery",
+}
+"""The graphs of the README's table, and what they are called there."""
+
+
+def headline_table(record: dict[str, Any]) -> str:
+    """The graphs that most bundles hold, in few columns."""
+    rows = {(row["model"], row["graph"]): row for row in record["rows"]}
+    chosen = [(name, rows[key]) for key, name in _HEADLINE.items() if key in rows]
+    lines = [
+        "| graph | nodes | cosine | fp16 cosine | torch, ms | ONNX Runtime, ms | times faster |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, row in chosen:
+        cosine = _nines(min(output["cosine"] for output in row["onnx"].values()))
+        torch, runtime, times = _times(row)
+        cells = (f"{name}: {row['what']}", str(row["nodes"]), cosine, _half(row))
+        lines.append(f"| {' | '.join((*cells, torch, runtime, times))} |")
+    return "\n".join([*lines, "", *_sources([row for _, row in chosen])])
 
 
 def stages_table(record: dict[str, Any]) -> str:
