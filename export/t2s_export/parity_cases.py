@@ -125,6 +125,7 @@ def mask_decoder_cases(
     encoder: torch.nn.Module,
     size: tuple[int, int],
     counts: Sequence[tuple[int, int]] = ((3, 5), (1, 2), (17, 2), (2, 1)),
+    image: NDArray[np.uint8] | None = None,
 ) -> list[Case]:
     """A scene's embedding with boxes, points and padding as prompts.
 
@@ -132,9 +133,12 @@ def mask_decoder_cases(
         encoder: the image encoder, which gives the embedding.
         size: model frame, (height, width).
         counts: (N prompts, P points) of each case.
+        image: uint8 ``[H, W, 3]`` RGB of that size; None takes a synthetic scene.
     """
-    image = image_cases(size, (1,))[0]
-    embedding = run_module("mask_encoder", encoder, image.feeds)["image_embedding"]
+    feeds = (
+        image_cases(size, (1,))[0].feeds if image is None else {"image": torch.tensor(image[None])}
+    )
+    embedding = run_module("mask_encoder", encoder, feeds)["image_embedding"]
     generator = np.random.default_rng(0)
     cases = []
     for prompts, points in counts:

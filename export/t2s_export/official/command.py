@@ -117,6 +117,13 @@ def _options() -> list[Any]:
             show_default=True,
             help="Metres per pixel that scenes are brought to.",
         ),
+        click.option(
+            "--calibration",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            help="Images that the precision of fp16 graphs is decided on: up to 4, the middle of "
+            "each.  [default: synthetic scenes]",
+        ),
         click.option("--name", help="Name of the bundle.  [default: the command's]"),
         click.option("--force", is_flag=True, help="Replace a bundle that is there."),
     ]

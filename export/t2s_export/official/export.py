@@ -24,6 +24,7 @@ from t2s_export.official.presets import (
     clip_window,
 )
 from t2s_export.official.vocabularies import bert_tokenizer, clip_tokenizer
+from t2s_export.precision import read_images
 from t2s_export.tokenizer_files import tokenizer_text
 from t2s_rt.bundle import TextRecord
 from t2s_rt.errors import InternalError, UsageError
@@ -68,10 +69,12 @@ def export_official(
     Raises:
         CheckpointError: a checkpoint or vocabulary is missing, unsafe, or another.
         UsageError: sizes that do not fit the models.
+        SceneError: a calibration image is missing or cannot be read.
         OutputError: the folder cannot be written or may not be replaced.
         ExportError: a graph is not what its module is.
     """
     options = options or ExportOptions()
+    images = () if options.calibration is None else read_images(options.calibration, TILE_SIZE)
     files = find_files(preset, folder, chosen or {})
     facts = read_facts(
         files,
@@ -80,7 +83,9 @@ def export_official(
     )
     tokenizers = _tokenizers(files, facts)
     plan = official_plan(preset, facts, files, tokenizers, options)
-    jobs = official_jobs(files, tokenizers, options, plan.text.max_detector_tokens, starting)
+    jobs = official_jobs(
+        files, tokenizers, options, plan.text.max_detector_tokens, images, starting
+    )
     return build_bundle(plan, jobs, target, replace_existing=replace_existing, progress=progress)
 
 

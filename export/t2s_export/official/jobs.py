@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import cycle, islice
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from torch import nn
 
@@ -29,11 +29,19 @@ from t2s_export.bundle_builder import GraphJob
 from t2s_export.official.parts import Kind, ModelFiles, load_part
 from t2s_export.official.presets import CLIP_TEMPLATES, ExportOptions, clip_window
 from t2s_export.parity_cases import (
+    Case,
     detector_cases,
     detector_text_cases,
     image_cases,
     mask_decoder_cases,
     text_cases,
+)
+from t2s_export.precision import (
+    Calibration,
+    CalibrationImage,
+    calibration_inputs,
+    in_frame,
+    with_images,
 )
 from t2s_export.references import (
     ClipDenseReference,
@@ -66,6 +74,9 @@ ROLES_IN_ORDER: tuple[Role, ...] = (
 )
 """The order of :func:`official_jobs`."""
 
+Images: TypeAlias = tuple[CalibrationImage, ...]
+_CALIBRATION_PROMPTS = ((17, 2),)
+"""Boxes on each calibration image: what the boxes route and the fused route ask for."""
 _CAPTIONS = (
     "building . road . tree . water . car . low vegetation .",
     "house . roof . parking lot . bare ground . river . field .",
@@ -77,6 +88,7 @@ def official_jobs(
     tokenizers: Mapping[str, Tokenizer],
     options: ExportOptions,
     max_tokens: int,
+    images: Images = (),
     starting: Callable[[str], None] | None = None,
 ) -> Iterator[GraphJob]:
     """All graphs, in the order of :data:`ROLES_IN_ORDER`.
@@ -86,6 +98,7 @@ def official_jobs(
         tokenizers: ``detector`` and ``clip``.
         options: sizes and forms.
         max_tokens: longest caption of the detector.
+        images: that the precision of fp16 graphs is decided on; none means synthetic scenes.
         starting: told what is done next: loading a file, or a role.
 
     Raises:
@@ -94,11 +107,11 @@ def official_jobs(
     """
     makers: dict[Kind, Callable[[nn.Module, Mapping[str, Any]], Iterator[GraphJob]]] = {
         "detector": lambda model, source: _detector_jobs(
-            cast(GroundingDino, model), source, tokenizers["detector"], options, max_tokens
+            cast(GroundingDino, model), source, tokenizers["detector"], options, max_tokens, images
         ),
-        "sam": lambda model, source: _sam_jobs(cast(Sam, model), source),
+        "sam": lambda model, source: _sam_jobs(cast(Sam, model), source, images),
         "clip": lambda model, source: _clip_jobs(
-            cast(Clip, model), source, tokenizers["clip"], options
+            cast(Clip, model), source, tokenizers["clip"], options, images
         ),
     }
     for kind, maker in makers.items():
@@ -143,6 +156,7 @@ def _detector_jobs(
     tokenizer: Tokenizer,
     options: ExportOptions,
     max_tokens: int,
+    images: Images,
 ) -> Iterator[GraphJob]:
     vocabulary = tokenizer.get_vocab()
     specials = [vocabulary[token] for token in SEPARATORS]
@@ -150,38 +164,56 @@ def _detector_jobs(
     captions = detector_text_cases(parity_captions(tokenizer, max_tokens), specials)
     yield GraphJob("detector_text", text, captions, DetectorTextReference(model), source=source)
     size = (options.detector_size, options.detector_size)
+    cases = detector_cases(text, captions, size)
     yield GraphJob(
         "detector",
         DetectorGraph(model, size, deformable=options.deformable),
-        detector_cases(text, captions, size),
+        cases,
         DetectorReference(model),
+        calibration=_calibration(cases[0], images, size),
         image_size=size,
         normalisation=_normalisation(model.config.pixel_mean, model.config.pixel_std),
         source={**source, "deformable": options.deformable},
     )
 
 
-def _sam_jobs(model: Sam, source: Mapping[str, Any]) -> Iterator[GraphJob]:
+def _sam_jobs(model: Sam, source: Mapping[str, Any], images: Images) -> Iterator[GraphJob]:
     size = (model.config.image_size, model.config.image_size)
     encoder = MaskEncoderGraph(model)
+    scenes = image_cases(size)
     yield GraphJob(
         "mask_encoder",
         encoder,
-        image_cases(size),
+        scenes,
         MaskEncoderReference(model),
+        calibration=_calibration(scenes[0], images, size),
         image_size=size,
         normalisation=_normalisation(SAM_MEAN, SAM_STD),
         source=source,
     )
     cases = mask_decoder_cases(encoder, size)
+    calibration = [
+        calibration_inputs(f"{name}, {case.label}", {k: v.numpy() for k, v in case.feeds.items()})
+        for name, pixels in in_frame(images, size)
+        for case in mask_decoder_cases(encoder, size, _CALIBRATION_PROMPTS, pixels)
+    ]
     del encoder
     yield GraphJob(
-        "mask_decoder", MaskDecoderGraph(model), cases, MaskDecoderReference(model), source=source
+        "mask_decoder",
+        MaskDecoderGraph(model),
+        cases,
+        MaskDecoderReference(model),
+        calibration=calibration or None,
+        source=source,
     )
 
 
 def _clip_jobs(
-    model: Clip, source: Mapping[str, Any], tokenizer: Tokenizer, options: ExportOptions
+    model: Clip,
+    source: Mapping[str, Any],
+    tokenizer: Tokenizer,
+    options: ExportOptions,
+    images: Images,
 ) -> Iterator[GraphJob]:
     crop = model.config.image_size
     window = options.clip_size or clip_window(model.config.patch_size)
@@ -191,11 +223,13 @@ def _clip_jobs(
         ("clip_patches", window, ClipPatchesGraph, ClipPatchesReference, (2, 1)),
     )
     for role, side, graph, reference, batches in jobs:
+        cases = image_cases((side, side), batches)
         yield GraphJob(
             role,
             graph(model, side),
-            image_cases((side, side), batches),
+            cases,
             reference(model),
+            calibration=_calibration(cases[0], images, (side, side)),
             image_size=(side, side),
             normalisation=_normalisation(CLIP_MEAN, CLIP_STD),
             source=source,
@@ -208,6 +242,13 @@ def _clip_jobs(
         ClipTextReference(model),
         source=source,
     )
+
+
+def _calibration(
+    case: Case, images: Images, size: tuple[int, int]
+) -> tuple[Calibration, ...] | None:
+    """A case's inputs with calibration images; None without any, for the job's own default."""
+    return with_images(case, in_frame(images, size)) or None
 
 
 def _normalisation(mean: tuple[float, ...], std: tuple[float, ...]) -> dict[str, Any]:

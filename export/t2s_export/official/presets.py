@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
@@ -137,6 +138,8 @@ class ExportOptions:
         gsd: metres per pixel, for the record: the models are bound to none, but somewhere between
             0.1 and 0.5 m cars and houses have the sizes that objects have in photographs.
         name: of the bundle; None is the preset's.
+        calibration: folder of images that the precision of fp16 graphs is decided on; None takes
+            synthetic scenes.
     """
 
     deformable: DeformableForm = "gather"
@@ -145,6 +148,7 @@ class ExportOptions:
     clip_size: int | None = None
     gsd: float = 0.3
     name: str | None = None
+    calibration: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no graph can be made of.

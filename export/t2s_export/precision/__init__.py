@@ -10,6 +10,7 @@ from t2s_export.precision.calibration import (
     with_scenes,
 )
 from t2s_export.precision.decision import DEFAULT_TRIALS, Decision, choose_islands
+from t2s_export.precision.images import CalibrationImage, in_frame, read_images
 from t2s_export.precision.proof import FLOAT16_TOLERANCES, check_float16
 from t2s_export.precision.ranking import given_ranking
 from t2s_export.precision.rules import RULES, Islands, Rule, islands_by_rule
@@ -20,6 +21,7 @@ __all__ = [
     "FLOAT16_TOLERANCES",
     "RULES",
     "Calibration",
+    "CalibrationImage",
     "Decision",
     "Islands",
     "Rule",
@@ -28,7 +30,9 @@ __all__ = [
     "choose_islands",
     "from_cases",
     "given_ranking",
+    "in_frame",
     "islands_by_rule",
+    "read_images",
     "typed_float16",
     "typing_problems",
     "with_images",

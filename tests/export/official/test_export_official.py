@@ -379,3 +379,20 @@ def test_of_two_detectors_one_must_be_named(
     assert done.exit_code == 3
     (option,) = re.findall(r"name the one to use with (--\S+)", done.stderr)
     assert run("export", "small", *words, option, folder / "dino.pth").exit_code == 0
+
+
+def test_calibration_images_decide_the_precision_and_are_on_record(
+    preset: click.Command, checkpoints: Path, tmp_path: Path, test_data: Path
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    shutil.copy(test_data / "labelled" / "loveda" / "img_0.png", images)
+    arguments = ("export", "small", "--checkpoints", checkpoints, *small.SIZES)
+    nowhere = run(*arguments, "-o", tmp_path / "b", "--calibration", tmp_path / "none")
+    assert nowhere.exit_code == 4 and "calibrate" in nowhere.stderr
+    result = run(*arguments, "-o", tmp_path / "b", "--calibration", images)
+    assert result.exit_code == 0, result.output
+    for graph in load_bundle(tmp_path / "b").manifest.graphs:
+        if graph.precision == "fp16":
+            names = {item["name"].partition(",")[0] for item in graph.islands["calibration"]}
+            assert names == {"img_0.png"}, graph.role
