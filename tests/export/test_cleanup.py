@@ -52,6 +52,42 @@ def test_one_value_that_is_two_outputs_keeps_both_names(same_result: SameResult)
     assert list(graph.outputs) == ["y", "z"]
 
 
+def test_slices_of_different_axes_become_one(same_result: SameResult) -> None:
+    graph = same_result(
+        """g (float[2,3,4] x) => (float[1,2,2] y)
+        <int64[1] zero = {0}, int64[1] one = {1}, int64[1] two = {2}, int64[1] end = {4}> {
+            a = Slice(x, zero, one, zero, one)
+            b = Slice(a, one, end, one, one)
+            y = Slice(b, zero, end, two, two) }""",
+        cleanup.merge_slices,
+        X,
+    )
+    assert operators(graph) == ["Slice"]
+
+
+@pytest.mark.parametrize("axis", [1, -2], ids=["same", "from the end"])
+def test_slices_of_one_axis_stay(same_result: SameResult, axis: int) -> None:
+    graph = same_result(
+        f"""g (float[2,3,4] x) => (float[2,1,4] y)
+        <int64[1] one = {{1}}, int64[1] axis = {{{axis}}}, int64[1] end = {{3}}> {{
+            a = Slice(x, one, end, one) y = Slice(a, one, end, axis) }}""",
+        cleanup.merge_slices,
+        X,
+    )
+    assert operators(graph) == ["Slice", "Slice"]
+
+
+def test_a_slice_that_is_read_twice_stays(same_result: SameResult) -> None:
+    graph = same_result(
+        """g (float[2,3,4] x) => (float[1,1,4] y, float[1,3,4] z)
+        <int64[1] zero = {0}, int64[1] one = {1}> {
+            a = Slice(x, zero, one, zero) y = Slice(a, zero, one, one) z = Relu(a) }""",
+        cleanup.merge_slices,
+        X,
+    )
+    assert operators(graph) == ["Slice", "Slice", "Relu"]
+
+
 def test_constant_arithmetic_is_computed(same_result: SameResult) -> None:
     graph = same_result(
         """g (float[B,3,4] x) => (float[B,3,4] y)

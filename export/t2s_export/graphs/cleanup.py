@@ -8,6 +8,7 @@ changed anything; ``clean`` repeats them until none does. No pass changes a numb
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -23,6 +24,7 @@ __all__ = [
     "clean",
     "fold_constants",
     "merge_duplicates",
+    "merge_slices",
     "remove_dead",
     "remove_identities",
     "rename",
@@ -48,6 +50,7 @@ def clean(graph: Graph, keep_names: Mapping[str, str] | None = None) -> None:
     """
     passes: tuple[Callable[[Graph], bool], ...] = (
         remove_identities,
+        merge_slices,
         cast_pixels_first,
         fold_constants,
         fold_shapes,
@@ -92,6 +95,35 @@ def remove_identities(graph: Graph) -> bool:
             gone.append(node)
     graph.remove(gone)
     graph.replace_uses(replacements)
+    return bool(gone)
+
+
+def merge_slices(graph: Graph) -> bool:
+    """Make one Slice of two that follow each other on different axes, all numbers constant."""
+    readers = Counter(name for node in graph.nodes for name in node.input)
+    producers = graph.producers()
+    gone = []
+    for node in graph.nodes:
+        first = producers.get(node.input[0]) if node.op_type == "Slice" else None
+        if first is None or first.op_type != "Slice" or first.output[0] in graph.outputs:
+            continue
+        if readers[first.output[0]] != 1 or len(first.input) != len(node.input):
+            continue
+        pairs = list(zip(first.input[1:], node.input[1:], strict=True))
+        if len(pairs) < 3 or any(name not in graph.constants for pair in pairs for name in pair):
+            continue
+        axes = [set(graph.constants[name].tolist()) for name in pairs[2]]
+        # an axis counted from the end might be the same as one counted from the start
+        if axes[0] & axes[1] or min(axes[0] | axes[1]) < 0:
+            continue
+        for index, (one, other) in enumerate(pairs, 1):
+            name = f"{node.output[0]}/{index}"
+            graph.constants[name] = np.concatenate([graph.constants[one], graph.constants[other]])
+            node.input[index] = name
+        node.input[0] = first.input[0]
+        producers.pop(first.output[0])
+        gone.append(first)
+    graph.remove(gone)
     return bool(gone)
 
 

@@ -165,11 +165,11 @@ AnySamConfig: TypeAlias = SamConfig | MobileSamConfig
 _TINY_VIT_STRIDE = 16
 """Two convolutions of stride 2, and two of the three steps between stages."""
 
-SAM_VIT_B = SamConfig(1024, 16, 768, 12, 12, (2, 5, 8, 11), 14)
+SAM_VIT_B = SamConfig(1024, 16, 768, 12, 12, (2, 5, 8, 11), 14, global_rows=8)
 """sam_vit_b_01ec64."""
-SAM_VIT_L = SamConfig(1024, 16, 1024, 24, 16, (5, 11, 17, 23), 14)
+SAM_VIT_L = SamConfig(1024, 16, 1024, 24, 16, (5, 11, 17, 23), 14, global_rows=8)
 """sam_vit_l_0b3195."""
-SAM_VIT_H = SamConfig(1024, 16, 1280, 32, 16, (7, 15, 23, 31), 14)
+SAM_VIT_H = SamConfig(1024, 16, 1280, 32, 16, (7, 15, 23, 31), 14, global_rows=8)
 """sam_vit_h_4b8939."""
 SAM_NANO = SamConfig(
     image_size=576,

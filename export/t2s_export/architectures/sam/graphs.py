@@ -21,10 +21,10 @@ from t2s_export.architectures.sam.image_encoder import (
     DecomposedAttention,
     EncoderBlock,
     ImageEncoder,
-    attend,
     pad_to_windows,
     relative_table,
 )
+from t2s_export.architectures.sam.layers import FoldedNeck
 from t2s_export.architectures.sam.model import Sam
 from t2s_export.architectures.sam.tiny_vit import TinyVit
 from t2s_export.architectures.sam.tiny_vit_graph import FoldedTinyVit
@@ -69,11 +69,12 @@ class _FoldedAttention(nn.Module):
         self.register_buffer("row_table", rows.transpose(1, 2).contiguous(), persistent=False)
         self.register_buffer("column_table", columns.transpose(1, 2).contiguous(), persistent=False)
 
-    def _split(self, x: Tensor) -> Tensor:
-        """``[B, P, P, C]``, or its rows, to ``[B * windows * heads, n * n, d]``."""
+    def _split(self, x: Tensor) -> tuple[Tensor, ...]:
+        """``[B, P, P, 3 C]`` or its rows to q, k and v ``[B * windows, heads, n * n, d]``."""
         count, size = self.padded // self.size, self.size
-        x = x.reshape(-1, count, size, count, size, self.heads, self.head_dim)
-        return x.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, size * size, self.head_dim)
+        x = x.reshape(-1, count, size, count, size, 3 * self.heads, self.head_dim)
+        x = x.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, 3 * self.heads, size * size, self.head_dim)
+        return x.split_with_sizes([self.heads] * 3, 1)
 
     def _join(self, x: Tensor) -> Tensor:
         """Undo :meth:`_split` and cut the padding off: ``[B * grid * grid, C]``."""
@@ -86,34 +87,45 @@ class _FoldedAttention(nn.Module):
     def _biases(self, q: Tensor) -> tuple[Tensor, Tensor]:
         """Row biases ``[G, n, n, n, 1]`` and column biases ``[G, n, n, 1, n]`` for queries."""
         size, head_dim = self.size, self.head_dim
-        # one product per row (column) of queries over all groups: few and large
         grid = q.reshape(-1, size, size, head_dim)
+        if size == self.grid:  # few and large products as they are
+            rows = torch.matmul(grid, self.row_table).reshape(-1, size, size, size, 1)
+            columns = torch.matmul(grid.transpose(1, 2), self.column_table).transpose(1, 2)
+            return rows, columns.reshape(-1, size, size, 1, size)
+        # one product per row (column) of queries over all groups: few and large
         rows = grid.permute(1, 0, 2, 3).reshape(size, -1, head_dim)
         rows = torch.matmul(rows, self.row_table).reshape(size, -1, size, size, 1)
         columns = grid.permute(2, 0, 1, 3).reshape(size, -1, head_dim)
         columns = torch.matmul(columns, self.column_table).reshape(size, -1, size, 1, size)
         return rows.permute(1, 0, 2, 3, 4), columns.permute(1, 2, 0, 3, 4)
 
+    def _attend(
+        self, q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor, step: int
+    ) -> Tensor:
+        """Some rows of queries: ``[B * windows, heads, step * n, d]``."""
+        cells = self.size**2
+        bias = (rows + columns).reshape(-1, self.heads, step * self.size, cells)
+        weights = (torch.matmul(q, k.transpose(2, 3)) + bias).softmax(-1)
+        return torch.matmul(weights, v)
+
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B * grid * grid, C]`` to the same shape."""
         packed = F.linear(x, self.weight, self.bias)
         missing = self.padded - self.grid
-        if missing:  # zeros made of x: a Pad would bring operators that ask for shapes
+        if missing:
             packed = packed.reshape(-1, self.grid, self.grid, 3 * self.dim)
-            packed = torch.cat([packed, packed[:, :, :missing] * 0.0], 2)
-            packed = torch.cat([packed, packed[:, :missing] * 0.0], 1)
-        q, k, v = (self._split(part) for part in packed.split_with_sizes([self.dim] * 3, -1))
+            packed = F.pad(packed, (0, 0, 0, missing, 0, missing))
+        q, k, v = self._split(packed)
         rows, columns = self._biases(q)
         step, size = self.chunk_rows, self.size
         if step == size:
-            out = attend(q, k, v, rows, columns, size=size, step=size)
+            out = self._attend(q, k, v, rows, columns, step)
         else:
             count = size // step
-            queries = q.split_with_sizes([step * size] * count, 1)
+            queries = q.split_with_sizes([step * size] * count, 2)
             biases = (x.split_with_sizes([step] * count, 1) for x in (rows, columns))
             chunks = zip(queries, *biases, strict=True)
-            parts = [attend(a, k, v, b, c, size=size, step=step) for a, b, c in chunks]
-            out = torch.cat(parts, 1)
+            out = torch.cat([self._attend(a, k, v, b, c, step) for a, b, c in chunks], 2)
         return cast(Tensor, self.proj(self._join(out)))
 
 
@@ -152,7 +164,7 @@ class FoldedVit(nn.Module):
         self.blocks = nn.ModuleList(
             _FoldedBlock(cast(EncoderBlock, block), config) for block in encoder.blocks
         )
-        self.neck = copy.deepcopy(encoder.neck)
+        self.neck = FoldedNeck(encoder.neck, config.grid)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map uint8 ``[B, H, W, 3]`` RGB to ``[B, C, h, w]``."""
@@ -163,8 +175,7 @@ class FoldedVit(nn.Module):
         x = x.reshape(-1, self.dim)
         for block in self.blocks:
             x = block(x)
-        x = x.reshape(-1, self.grid, self.grid, self.dim)
-        return cast(Tensor, self.neck(x.permute(0, 3, 1, 2)))
+        return cast(Tensor, self.neck(x))
 
 
 class MaskEncoderGraph(nn.Module):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["LayerNorm2d", "ReluMlp"]
+__all__ = ["FoldedNeck", "LayerNorm2d", "ReluMlp"]
 
 
 class LayerNorm2d(nn.Module):
@@ -44,3 +46,27 @@ class ReluMlp(nn.Module):
             if index < last:
                 x = F.relu(x)
         return x
+
+
+class FoldedNeck(nn.Module):
+    """Export form of the neck of either image encoder, on rows of tokens.
+
+    Args:
+        neck: a convolution of one pixel, layer norm, a convolution, layer norm; copied.
+        grid: side of the token grid.
+    """
+
+    def __init__(self, neck: nn.Sequential, grid: int) -> None:
+        super().__init__()
+        narrow, norm, smooth, last = copy.deepcopy(neck)
+        # on rows a convolution of one pixel is a product, and its result has the channels last
+        weight = cast(nn.Conv2d, narrow).weight.detach().flatten(1)
+        self.grid, self.channels = grid, weight.shape[0]
+        self.narrow = nn.Linear(weight.shape[1], self.channels, bias=False)
+        self.narrow.weight = nn.Parameter(weight)
+        self.norm, self.smooth, self.last = cast(LayerNorm2d, norm), smooth, last
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[B * grid * grid, dim]`` to ``[B, C, grid, grid]``."""
+        x = self.norm.last(self.narrow(x)).reshape(-1, self.grid, self.grid, self.channels)
+        return cast(Tensor, self.last(self.smooth(x.permute(0, 3, 1, 2))))

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2s_export.architectures.sam.image_encoder import pad_to_windows
-from t2s_export.architectures.sam.layers import LayerNorm2d
+from t2s_export.architectures.sam.layers import FoldedNeck
 from t2s_export.architectures.sam.tiny_vit import (
     AttentionStage,
     ConvNorm,
@@ -111,11 +111,12 @@ class _FoldedAttention(nn.Module):
         self.register_buffer("scores", attention.biases().clone(), persistent=False)
         self.register_buffer("ones", torch.ones(self.dim), persistent=False)
 
-    def _split(self, x: Tensor) -> Tensor:
-        """``[B, P, P, C]`` or its rows to ``[B * windows, heads, n * n, d]``."""
+    def _split(self, x: Tensor) -> tuple[Tensor, ...]:
+        """``[B, P, P, 3 C]`` or its rows to q, k and v ``[B * windows, heads, n * n, d]``."""
         count, size = self.padded // self.size, self.size
-        x = x.reshape(-1, count, size, count, size, self.heads, self.head_dim)
-        return x.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, self.heads, size * size, self.head_dim)
+        x = x.reshape(-1, count, size, count, size, 3 * self.heads, self.head_dim)
+        x = x.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, 3 * self.heads, size * size, self.head_dim)
+        return x.split_with_sizes([self.heads] * 3, 1)
 
     def _join(self, x: Tensor) -> Tensor:
         """Undo :meth:`_split` and cut the padding off: ``[B * grid * grid, C]``."""
@@ -133,7 +134,7 @@ class _FoldedAttention(nn.Module):
         if missing:
             packed = packed.reshape(-1, self.grid, self.grid, 3 * self.dim)
             packed = F.pad(packed, (0, 0, 0, missing, 0, missing))
-        q, k, v = (self._split(part) for part in packed.split_with_sizes([self.dim] * 3, -1))
+        q, k, v = self._split(packed)
         weights = (torch.matmul(q, k.transpose(2, 3)) + self.scores).softmax(-1)
         return cast(Tensor, self.proj(self._join(torch.matmul(weights, v))))
 
@@ -182,7 +183,6 @@ class FoldedTinyVit(nn.Module):
         super().__init__()
         config = encoder.config
         self.grids, self.widths = config.grids, config.embed_dims
-        self.channels = config.out_channels
         # the first convolution pads with zeros, which stand for the mean: it can take over the
         # division by the deviation, but not the subtraction
         self.register_buffer("mean", encoder.mean.clone(), persistent=False)
@@ -198,12 +198,7 @@ class FoldedTinyVit(nn.Module):
             stage = cast(AttentionStage, layer)
             self.stages.append(_FoldedStage(cast(PatchMerging, before.downsample), stage))
             before = stage
-        narrow, norm, smooth, last_norm = encoder.neck
-        # on rows of tokens a convolution of one pixel is a product
-        self.neck1 = nn.Linear(self.widths[-1], self.channels, bias=False)
-        self.neck1.weight.copy_(cast(nn.Conv2d, narrow).weight.flatten(1))
-        self.norm1 = copy.deepcopy(cast(LayerNorm2d, norm))
-        self.neck2, self.norm2 = copy.deepcopy(smooth), copy.deepcopy(last_norm)
+        self.neck = FoldedNeck(encoder.neck, config.grid)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map uint8 ``[B, H, W, 3]`` RGB to ``[B, C, h, w]``."""
@@ -213,5 +208,4 @@ class FoldedTinyVit(nn.Module):
             if index:
                 x = _planes(x, self.grids[index], self.widths[index])
             x = stage(x)
-        x = _planes(self.norm1.last(self.neck1(x)), self.grids[-1], self.channels)
-        return cast(Tensor, self.norm2(self.neck2(x)))
+        return cast(Tensor, self.neck(x))
