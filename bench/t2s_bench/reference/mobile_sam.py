@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from t2s_bench.reference.stages import Stages
+from t2s_bench.reference.stages import Stages, token_rows
 from t2s_export.architectures.sam.tiny_vit_graph import FoldedTinyVit
 
 __all__ = ["MobileSamEncoder", "official_names", "randomise_statistics", "watch_tiny_vit"]
@@ -148,9 +148,7 @@ def watch_tiny_vit(
 
             stages.watch(f"stage {index + 1} block {number}", block, run)
 
-    def neck(args: tuple[Any, ...], _: Any, output: Tensor) -> Tensor:
-        rows = args[0].permute(0, 2, 3, 1).flatten(0, 2)
-        x = ours.norm1.last(ours.neck1(rows)).view(len(output), *output.shape[2:], -1)
-        return cast(Tensor, ours.norm2(ours.neck2(x.permute(0, 3, 1, 2))))
+    def neck(args: tuple[Any, ...], *_: Any) -> Tensor:
+        return cast(Tensor, ours.neck(token_rows(args[0])))
 
     stages.watch("neck", original.neck, neck)

@@ -14,7 +14,7 @@ from t2s_bench.reference.case import Case, Limit, as_arrays, official_file, seed
 from t2s_bench.reference.loading import load_sam
 from t2s_bench.reference.mobile_sam import MobileSamEncoder, official_names, watch_tiny_vit
 from t2s_bench.reference.packages import segment_anything, tiny_vit
-from t2s_bench.reference.stages import Stages
+from t2s_bench.reference.stages import Stages, token_rows
 from t2s_bench.reference.weights import randomise_deep
 from t2s_export.architectures.sam import (
     MOBILE_SAM,
@@ -148,7 +148,9 @@ def _watch_vit(stages: Stages, original: Any, ours: FoldedVit, image: Tensor) ->
 
         kind = "window" if theirs.window_size else "global"
         stages.watch(f"block {index} ({kind})", theirs, run)
-    stages.watch("neck", original.neck, lambda args, _, output: cast(Tensor, ours.neck(args[0])))
+    stages.watch(
+        "neck", original.neck, lambda args, _, output: cast(Tensor, ours.neck(token_rows(args[0])))
+    )
 
 
 def _prompts(size: int, boxes: bool) -> tuple[Tensor, Tensor]:

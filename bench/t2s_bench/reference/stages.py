@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-__all__ = ["Figures", "Stages", "figures"]
+__all__ = ["Figures", "Stages", "figures", "token_rows"]
 
 Tensors = Tensor | Sequence[Tensor]
 Call = Callable[[tuple[Any, ...], dict[str, Any], Any], Tensors]
@@ -142,3 +142,8 @@ class Stages:
             self._handles.clear()
         if self._awaited:
             raise RuntimeError(f"these stages never ran: {sorted(self._awaited)}")
+
+
+def token_rows(planes: Tensor) -> Tensor:
+    """``[B, C, h, w]`` as rows of tokens ``[B * h * w, C]``, as the export forms have them."""
+    return planes.permute(0, 2, 3, 1).flatten(0, 2)
