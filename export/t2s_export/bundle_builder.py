@@ -58,7 +58,14 @@ from t2s_rt.bundle import (
 from t2s_rt.contracts import CONTRACTS, OPSET, PRECISIONS, Precision, Role
 from t2s_rt.errors import OutputError
 
-__all__ = ["BuiltGraph", "BundlePlan", "GraphJob", "build_bundle", "exporter_name"]
+__all__ = [
+    "BuiltGraph",
+    "BundlePlan",
+    "GraphJob",
+    "build_bundle",
+    "check_target",
+    "exporter_name",
+]
 
 _PACK_NAME = "default_pack.safetensors"
 _TOKENIZER_NAME = "{}_tokenizer.json"
@@ -195,6 +202,7 @@ def build_bundle(
                 built.append(graph)
                 if progress is not None:
                     progress(graph)
+            del job  # its model would stay while the next one is loaded
         built = list(store.final(built))
         _write_rest(plan, [graph.record for graph in built], folder)
     return tuple(built)
@@ -330,7 +338,7 @@ def _place(record: GraphRecord) -> tuple[int, int]:
 @contextmanager
 def _whole_folder(target: Path, replace_existing: bool) -> Iterator[Path]:
     """A temporary folder beside ``target`` that takes its place if all goes well."""
-    _check_target(target, replace_existing)
+    check_target(target, replace_existing)
     temporary: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -338,7 +346,7 @@ def _whole_folder(target: Path, replace_existing: bool) -> Iterator[Path]:
         new = temporary / "new"  # made here because mkdtemp's folder is for its owner only
         new.mkdir()
         yield new
-        _check_target(target, replace_existing)
+        check_target(target, replace_existing)
         _swap(new, target, temporary / "old")
     except OSError as cause:
         raise OutputError(
@@ -362,8 +370,12 @@ def _swap(new: Path, target: Path, old: Path) -> None:
         raise
 
 
-def _check_target(target: Path, replace_existing: bool) -> None:
-    """Refuse to replace what is there, unless it is a bundle and may be replaced."""
+def check_target(target: Path, replace_existing: bool) -> None:
+    """Refuse to replace what is there, unless it is a bundle and may be replaced.
+
+    Raises:
+        OutputError: saying what is there and what to do.
+    """
     if not target.exists() and not target.is_symlink():
         return
     if not target.is_dir() or target.is_symlink():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from t2s_export.architectures.clip import ClipConfig
 from t2s_export.architectures.grounding_dino import GroundingDinoConfig
-from t2s_export.bundle_builder import BuiltGraph, BundlePlan, build_bundle
+from t2s_export.bundle_builder import BuiltGraph, BundlePlan, build_bundle, check_target
 from t2s_export.official.documents import official_documents
 from t2s_export.official.jobs import official_jobs
 from t2s_export.official.parts import Facts, Kind, ModelFiles, find_files, read_facts
@@ -74,6 +74,7 @@ def export_official(
         ExportError: a graph is not what its module is.
     """
     options = options or ExportOptions()
+    check_target(target, replace_existing)  # before minutes of work, and again when it is done
     images = () if options.calibration is None else read_images(options.calibration, TILE_SIZE)
     files = find_files(preset, folder, chosen or {})
     facts = read_facts(
