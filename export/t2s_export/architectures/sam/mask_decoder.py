@@ -211,12 +211,26 @@ class MaskDecoder(nn.Module):
         # zeros of the prompts repeat the output tokens N times: an Expand would ask for shapes
         tokens = torch.cat([prompts[:, :1] * 0.0 + outputs, prompts], 1)
         hidden, keys = self.transformer(tokens, image, positions)
-        weights = torch.stack(
-            [mlp(hidden[:, 1 + index]) for index, mlp in enumerate(self.output_hypernetworks_mlps)],
-            1,
-        )
-        logits = self._masks(weights, keys)
+        logits = self._masks(self._channel_weights(hidden[:, 1 : 1 + MASKS]), keys)
         return logits, self.iou_prediction_head(hidden[:, 0])
+
+    def _channel_weights(self, tokens: Tensor) -> Tensor:
+        """The hypernetworks, all masks in one product for each layer.
+
+        Args:
+            tokens: ``[N, 4, C]``, one for each mask.
+
+        Returns:
+            ``[N, 4, C / 8]``.
+        """
+        networks = [cast(ReluMlp, network).layers for network in self.output_hypernetworks_mlps]
+        x = tokens.transpose(0, 1)
+        for depth, same in enumerate(zip(*networks, strict=True)):
+            layers = [cast(nn.Linear, layer) for layer in same]
+            x = F.relu(x) if depth else x
+            x = torch.matmul(x, torch.stack([layer.weight.t() for layer in layers]))
+            x = x + torch.stack([layer.bias[None] for layer in layers])
+        return x.transpose(0, 1)
 
     def _masks(self, weights: Tensor, keys: Tensor) -> Tensor:
         """Upscale image tokens four times and weigh their channels.

@@ -27,9 +27,20 @@ class RandomPositions(nn.Module):
 
     positional_encoding_gaussian_matrix: Tensor
 
-    def forward(self, xy: Tensor) -> Tensor:
-        """Map ``[..., 2]`` positions, 0..1 over the frame, to ``[..., 2 * features]``."""
-        angles = (2.0 * math.pi) * ((2.0 * xy - 1.0) @ self.positional_encoding_gaussian_matrix)
+    def forward(self, xy: Tensor, size: float = 1.0, shift: float = 0.0) -> Tensor:
+        """Map positions ``[..., 2]`` to ``[..., 2 * features]``.
+
+        Scale and shift go into the matrix, so that a graph holds one product and one sum.
+
+        Args:
+            xy: in pixels, 0..size over the frame when ``shift`` was added.
+            size: of the frame.
+            shift: added to every coordinate.
+        """
+        matrix = self.positional_encoding_gaussian_matrix
+        # 2 pi (2 (xy + shift) / size - 1) M
+        start = (2.0 * math.pi) * (2.0 * shift / size - 1.0) * matrix.sum(0)
+        angles = xy @ ((4.0 * math.pi / size) * matrix) + start
         return torch.cat([angles.sin(), angles.cos()], -1)
 
 
@@ -93,7 +104,7 @@ class PromptEncoder(nn.Module):
         Returns:
             ``[N, P, C]`` tokens.
         """
-        positions = self.pe_layer((point_coords + 0.5) * (1.0 / self.config.image_size))
+        positions = self.pe_layer(point_coords, self.config.image_size, 0.5)
         # labels are small exact integers, so this is their one-hot code without a comparison
         one_hot = F.relu(1.0 - (point_labels[..., None] - self.labels).abs())
         present = 1.0 - one_hot[..., :1]
