@@ -65,6 +65,7 @@ __all__ = [
     "build_bundle",
     "check_target",
     "exporter_name",
+    "normalisation_record",
 ]
 
 _PACK_NAME = "default_pack.safetensors"
@@ -93,7 +94,7 @@ class GraphJob:
             contract; None compares with ``module`` itself.
         cases: inputs to trace (the first) and to compare (all).
         image_size: (height, width) of the model frame, None without an image.
-        normalisation: mean and standard deviation inside the graph, for the record.
+        normalisation: see ``normalisation_record``; empty without an image.
         source: checkpoint, its SHA-256 and licence, for the record.
         tolerances: by output name.
         calibration: inputs to decide the float16 graph's islands on; None takes the cases after
@@ -113,6 +114,11 @@ class GraphJob:
     calibration: Sequence[Calibration] | None = None
     trials: int = DEFAULT_TRIALS
     float16_tolerances: Mapping[str, Tolerance] = field(default_factory=lambda: FLOAT16_TOLERANCES)
+
+
+def normalisation_record(mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+    """Mean and standard deviation of RGB that are inside a graph, for its record."""
+    return {"mean": list(mean), "std": list(std), "unit": "0..255, inside the graph"}
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from t2s_export.checkout import source_checkout
-from t2s_export.official.command import EXTRA_PACKAGES, preset_commands
+from t2s_export.extra import needs_extra
+from t2s_export.official.command import preset_commands
 from t2s_export.progress import ExportProgress
-from t2s_rt.errors import MissingExtraError, UsageError
+from t2s_rt.errors import UsageError
 
 __all__ = ["register"]
 
@@ -46,13 +47,8 @@ def nano(output: Path | None, embedded: bool, force: bool) -> None:
             f"{'both' if embedded else 'neither'}; name one place for the bundle"
         )
     target = source_checkout() / "runtime" / "t2s_rt" / "nano" if output is None else output
-    try:
+    with needs_extra():
         from t2s_export.nano_bundle import export_nano
-    except ImportError as cause:
-        package = (cause.name or "").partition(".")[0]
-        if package not in EXTRA_PACKAGES:
-            raise
-        raise MissingExtraError("t2s-rt export", package, "export") from cause
     progress = ExportProgress()
     export_nano(target, replace_existing=force or embedded, progress=progress.built)
     progress.end()

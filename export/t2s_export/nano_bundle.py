@@ -34,7 +34,13 @@ from t2s_export.architectures.sam import (
 )
 from t2s_export.architectures.sam.config import PIXEL_MEAN as SAM_MEAN
 from t2s_export.architectures.sam.config import PIXEL_STD as SAM_STD
-from t2s_export.bundle_builder import BuiltGraph, BundlePlan, GraphJob, build_bundle
+from t2s_export.bundle_builder import (
+    BuiltGraph,
+    BundlePlan,
+    GraphJob,
+    build_bundle,
+    normalisation_record,
+)
 from t2s_export.model_card import NanoSizes, nano_documents
 from t2s_export.nano.checkpoints import (
     STAGES,
@@ -177,7 +183,7 @@ def _detector_jobs(model: GroundingDino, source: dict[str, Any]) -> Iterator[Gra
         cases,
         DetectorReference(model),
         image_size=size,
-        normalisation=_normalisation(model.config.pixel_mean, model.config.pixel_std),
+        normalisation=normalisation_record(model.config.pixel_mean, model.config.pixel_std),
         source={**source, "deformable": "grid_sample"},
         calibration=with_scenes(cases[0], size, _SCENE_SEEDS),
         trials=_TRIALS,
@@ -194,7 +200,7 @@ def _sam_jobs(model: Sam, source: dict[str, Any]) -> Iterator[GraphJob]:
         images,
         MaskEncoderReference(model),
         image_size=size,
-        normalisation=_normalisation(SAM_MEAN, SAM_STD),
+        normalisation=normalisation_record(SAM_MEAN, SAM_STD),
         source=source,
         calibration=with_scenes(images[0], size, _SCENE_SEEDS),
         trials=_TRIALS,
@@ -219,7 +225,7 @@ def _sam_jobs(model: Sam, source: dict[str, Any]) -> Iterator[GraphJob]:
 
 
 def _clip_jobs(model: Clip, source: dict[str, Any]) -> Iterator[GraphJob]:
-    normalisation = _normalisation(CLIP_MEAN, CLIP_STD)
+    normalisation = normalisation_record(CLIP_MEAN, CLIP_STD)
     crop, dense = (CLIP_IMAGE_SIZE,) * 2, (CLIP_WINDOW,) * 2
     yield GraphJob(
         "clip_image",
@@ -266,10 +272,6 @@ def _sizes(detector: GroundingDino, sam: Sam) -> NanoSizes:
         f"crops of {CLIP_IMAGE_SIZE} x {CLIP_IMAGE_SIZE} pixels",
     }
     return NanoSizes(GSD, TILE_SIZE, inputs)
-
-
-def _normalisation(mean: tuple[float, ...], std: tuple[float, ...]) -> dict[str, Any]:
-    return {"mean": list(mean), "std": list(std), "unit": "0..255, inside the graph"}
 
 
 def _source(info: CheckpointInfo, folder: Path | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from tests.export.sam.conftest import SMALL, build_original
+from tests.export.sam.conftest import SMALL
 from tests.oracles import originals
 from torch import nn
 
@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 
 def small_case(change: str = "") -> Case:
     """SAM's decoder at a small size; ``change`` names a tensor that differs in ours."""
-    original = build_original(originals.segment_anything(), SMALL)
+    original = originals.sam_like(SMALL)
     randomise_deep(original, 1)
     ours = Sam(SMALL).eval()
     ours.load_state_dict(original.state_dict())
@@ -188,7 +188,7 @@ def test_the_page_has_the_figures_of_the_record(tmp_path: Path) -> None:
 
 
 def test_random_weights_are_spread_everywhere() -> None:
-    original = build_original(originals.segment_anything(), SMALL)
+    original = originals.sam_like(SMALL)
     randomise_deep(original, 1)
     for name, tensor in original.state_dict().items():
         assert tensor.isfinite().all() and float(tensor.std()) > 0.01, name

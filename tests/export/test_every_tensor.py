@@ -14,7 +14,7 @@ from tests.export.clip.conftest import pair as clip_pair
 from tests.export.clip.test_parity import images as clip_images
 from tests.export.clip.test_parity import texts
 from tests.export.grounding_dino.conftest import SMALL as SMALL_DETECTOR
-from tests.export.sam.conftest import SMALL, build_original
+from tests.export.sam.conftest import SMALL
 from tests.oracles import originals
 from tests.oracles.perturb import silent_tensors
 from tests.oracles.weights import randomise
@@ -50,7 +50,7 @@ def ending(all_names: Iterable[str], suffix: str) -> set[str]:
 
 
 def test_segment_anything() -> None:
-    original = build_original(originals.segment_anything(), SMALL)
+    original = originals.sam_like(SMALL)
     randomise(original, seed=11)
     ours = Sam(SMALL).eval()
     ours.load_state_dict(original.state_dict())

@@ -14,10 +14,12 @@ from t2s_bench.reference.grounding_dino import (
     encode_text,
     real_linspace,
 )
+from t2s_export.architectures.grounding_dino import GroundingDinoConfig
 
 __all__ = [
     "CONFIGURATIONS",
     "build",
+    "build_like",
     "detect",
     "encode_text",
     "load",
@@ -41,6 +43,27 @@ def build(
     """See `t2s_bench.reference.grounding_dino.build`."""
     with skipped_where_missing():
         return grounding_dino.build(variant, device, sizes, bert_sizes)
+
+
+def build_like(config: GroundingDinoConfig) -> nn.Module:
+    """The original at our sizes; the package fixes Swin-T and its widths, all else may differ."""
+    return build(
+        "swin_t",
+        sizes={
+            "enc_layers": config.encoder_layers,
+            "dec_layers": config.decoder_layers,
+            "num_queries": config.queries,
+            "dim_feedforward": config.ffn_width,
+        },
+        bert_sizes={
+            "num_hidden_layers": config.bert_layers,
+            "hidden_size": config.bert_width,
+            "num_attention_heads": config.bert_heads,
+            "intermediate_size": config.bert_ffn_width,
+            "vocab_size": config.vocabulary_size,
+            "max_position_embeddings": config.bert_positions,
+        },
+    )
 
 
 def text_masks(input_ids: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from t2s_export.choices import DEFORMABLE_FORMS
+from t2s_export.extra import needs_extra
 from t2s_export.official.presets import PRESETS, ExportOptions, Preset
 from t2s_export.progress import ExportProgress
-from t2s_rt.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from t2s_export.official.parts import Kind
 
-__all__ = ["EXTRA_PACKAGES", "preset_commands"]
-
-EXTRA_PACKAGES = frozenset({"onnx", "onnxruntime", "scipy", "tokenizers", "torch"})
-"""What the extra "export" brings: missing ones are told by its name."""
+__all__ = ["preset_commands"]
 
 _SHARES = {
     "detector_text": 12.0,
@@ -144,13 +141,8 @@ def _export(
 
     options = ExportOptions(**choices)
     named: dict[Kind, Path | None] = {"detector": detector, "sam": sam, "clip": clip}
-    try:
+    with needs_extra():
         from t2s_export.official.export import export_official
-    except ImportError as cause:
-        package = (cause.name or "").partition(".")[0]
-        if package not in EXTRA_PACKAGES:
-            raise
-        raise MissingExtraError("t2s-rt export", package, "export") from cause
     progress = ExportProgress(_SHARES)
     try:
         export_official(

@@ -25,7 +25,7 @@ from t2s_export.architectures.grounding_dino import (
 from t2s_export.architectures.sam import MaskDecoderGraph, MaskEncoderGraph, Sam
 from t2s_export.architectures.sam.config import PIXEL_MEAN as SAM_MEAN
 from t2s_export.architectures.sam.config import PIXEL_STD as SAM_STD
-from t2s_export.bundle_builder import GraphJob
+from t2s_export.bundle_builder import GraphJob, normalisation_record
 from t2s_export.official.parts import Kind, ModelFiles, load_part
 from t2s_export.official.presets import CLIP_TEMPLATES, ExportOptions, clip_window
 from t2s_export.parity_cases import (
@@ -172,7 +172,7 @@ def _detector_jobs(
         DetectorReference(model),
         calibration=_calibration(cases[0], images, size),
         image_size=size,
-        normalisation=_normalisation(model.config.pixel_mean, model.config.pixel_std),
+        normalisation=normalisation_record(model.config.pixel_mean, model.config.pixel_std),
         source={**source, "deformable": options.deformable},
     )
 
@@ -188,7 +188,7 @@ def _sam_jobs(model: Sam, source: Mapping[str, Any], images: Images) -> Iterator
         MaskEncoderReference(model),
         calibration=_calibration(scenes[0], images, size),
         image_size=size,
-        normalisation=_normalisation(SAM_MEAN, SAM_STD),
+        normalisation=normalisation_record(SAM_MEAN, SAM_STD),
         source=source,
     )
     cases = mask_decoder_cases(encoder, size)
@@ -231,7 +231,7 @@ def _clip_jobs(
             reference(model),
             calibration=_calibration(cases[0], images, (side, side)),
             image_size=(side, side),
-            normalisation=_normalisation(CLIP_MEAN, CLIP_STD),
+            normalisation=normalisation_record(CLIP_MEAN, CLIP_STD),
             source=source,
         )
     texts = parity_texts(tokenizer, model.config.context_length)
@@ -249,7 +249,3 @@ def _calibration(
 ) -> tuple[Calibration, ...] | None:
     """A case's inputs with calibration images; None without any, for the job's own default."""
     return with_images(case, in_frame(images, size)) or None
-
-
-def _normalisation(mean: tuple[float, ...], std: tuple[float, ...]) -> dict[str, Any]:
-    return {"mean": list(mean), "std": list(std), "unit": "0..255, inside the graph"}

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from tests.export.checkpoints.small import CLIP, ROWS, known, save
 from tests.export.clip.test_parity import images, texts
-from tests.oracles import originals
+from tests.oracles import openai_clip, originals
 from tests.oracles.compare import assert_same_numbers
 from tests.oracles.weights import randomise
 from torch import Tensor
@@ -31,25 +31,7 @@ def _small() -> Iterator[None]:
 
 def original(quick_gelu: bool, seed: int = 41) -> Any:
     """open_clip's model with random weights that half precision holds exactly."""
-    package = originals.open_clip()
-    model = package.CLIP(
-        embed_dim=CLIP.embed_dim,
-        vision_cfg=package.CLIPVisionCfg(
-            layers=CLIP.layers,
-            width=CLIP.width,
-            head_width=CLIP.width // CLIP.heads,
-            patch_size=CLIP.patch_size,
-            image_size=CLIP.image_size,
-        ),
-        text_cfg=package.CLIPTextCfg(
-            context_length=CLIP.context_length,
-            vocab_size=CLIP.vocab_size,
-            width=CLIP.text_width,
-            heads=CLIP.text_heads,
-            layers=CLIP.text_layers,
-        ),
-        quick_gelu=quick_gelu,
-    ).eval()
+    model = originals.open_clip_like(dataclasses.replace(CLIP, quick_gelu=quick_gelu))
     randomise(model, seed)
     return model.half().float().requires_grad_(False)
 
@@ -68,40 +50,10 @@ def assert_same_model(loaded: LoadedModel, theirs: Any) -> None:
     assert_same_numbers(module.encode_text(ids), theirs.encode_text(ids, normalize=True))
 
 
-class TwoTowers(torch.nn.Module):
-    """What OpenAI traced: the model with scalars beside its parameters."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        for name, child in model.named_children():
-            self.add_module(name, child)
-        for name, parameter in model.named_parameters(recurse=False):
-            self.register_parameter(name, parameter)
-        self.register_buffer("input_resolution", torch.tensor(CLIP.image_size))
-        self.register_buffer("context_length", torch.tensor(CLIP.context_length))
-        self.register_buffer("vocab_size", torch.tensor(CLIP.vocab_size))
-
-    def forward(self, image: Tensor) -> Tensor:
-        scale = cast(Tensor, self.logit_scale)
-        return cast(Tensor, cast(torch.nn.Module, self.visual)(image)) * scale
-
-
-def archive(model: Any, path: Path, half: bool) -> Path:
-    """A TorchScript archive as OpenAI's, in half precision."""
-    towers = TwoTowers(model).eval()
-    towers = towers.half() if half else towers
-    dtype = torch.float16 if half else torch.float32
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch calls TorchScript deprecated
-        traced: Any = torch.jit.trace(towers, planes(images(32)).to(dtype))  # type: ignore[no-untyped-call]
-        traced.save(str(path))
-    return path
-
-
 @pytest.mark.parametrize("half", [True, False])
 def test_openai_archive(tmp_path: Path, half: bool) -> None:
     theirs = original(quick_gelu=True)
-    path = archive(original(quick_gelu=True), tmp_path / "any.pt", half)
+    path = openai_clip.save(original(quick_gelu=True), CLIP, tmp_path / "any.pt", half)
     loaded = load_model(path, "clip", "small")
     assert loaded.format == "openai"
     assert loaded.source["dtype"] == ("float16" if half else "float32")
@@ -112,7 +64,7 @@ def test_openai_archive(tmp_path: Path, half: bool) -> None:
 @pytest.mark.parametrize("wrapped", [True, False])
 def test_openai_state_dict(tmp_path: Path, wrapped: bool) -> None:
     theirs = original(quick_gelu=True)
-    state = TwoTowers(original(quick_gelu=True)).half().state_dict()
+    state = openai_clip.Archived(original(quick_gelu=True), CLIP).half().state_dict()
     path = save({"state_dict": state} if wrapped else state, tmp_path / "any.pt")
     loaded = load_model(path)
     assert (loaded.format, loaded.source["quick_gelu_from"]) == ("openai", "openai")

@@ -67,22 +67,7 @@ OFFICIAL = dataclasses.replace(
 
 @pytest.fixture(scope="module")
 def original() -> Any:
-    model = grounding_dino_original.build(
-        "swin_t",
-        sizes={
-            "dim_feedforward": 128,
-            "enc_layers": 1,
-            "dec_layers": 2,
-            "num_queries": 50,
-        },
-        bert_sizes={
-            "hidden_size": 32,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "intermediate_size": 48,
-            "vocab_size": 1100,
-        },
-    )
+    model = grounding_dino_original.build_like(OFFICIAL)
     randomise(model, seed=51)
     return model.requires_grad_(False)
 
@@ -111,32 +96,7 @@ def test_official_file(original: Any, tmp_path: Path) -> None:
 
 
 def small_transformers() -> Any:
-    model = transformers_models.grounding_dino(
-        {
-            "embed_dim": DINO.swin_width,
-            "depths": list(DINO.swin_depths),
-            "num_heads": list(DINO.swin_heads),
-            "window_size": DINO.swin_window,
-        },
-        {
-            "hidden_size": DINO.bert_width,
-            "num_hidden_layers": DINO.bert_layers,
-            "num_attention_heads": DINO.bert_heads,
-            "intermediate_size": DINO.bert_ffn_width,
-            "vocab_size": DINO.vocabulary_size,
-            "max_position_embeddings": DINO.bert_positions,
-        },
-        d_model=DINO.d_model,
-        encoder_layers=DINO.encoder_layers,
-        decoder_layers=DINO.decoder_layers,
-        encoder_attention_heads=DINO.heads,
-        decoder_attention_heads=DINO.heads,
-        encoder_ffn_dim=DINO.ffn_width,
-        decoder_ffn_dim=DINO.ffn_width,
-        num_queries=DINO.queries,
-        encoder_n_points=DINO.encoder_points,
-        decoder_n_points=DINO.decoder_points,
-    )
+    model = transformers_models.grounding_dino_like(DINO)
     randomise(model, seed=52)
     return model.requires_grad_(False)
 

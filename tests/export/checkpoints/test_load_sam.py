@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from tests.export.checkpoints.small import ROWS, known, save
-from tests.export.sam.conftest import SMALL, Pair, build_original
+from tests.export.sam.conftest import SMALL, Pair
 from tests.export.sam.test_decoder import original_masks
 from tests.export.sam.test_encoder import images
 from tests.oracles import originals, transformers_models
@@ -30,7 +30,7 @@ def _small() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def original() -> Any:
-    model = build_original(originals.segment_anything(), SMALL)
+    model = originals.sam_like(SMALL)
     randomise(model, seed=31)
     return model.requires_grad_(False)
 
@@ -77,30 +77,7 @@ def test_what_comes_back_is_ready_for_export(original: Any, tmp_path: Path) -> N
 
 
 def test_transformers_file(tmp_path: Path) -> None:
-    sizes = {"hidden_size": SMALL.out_channels}
-    frame = {"image_size": SMALL.image_size, "patch_size": SMALL.patch_size}
-    theirs = transformers_models.sam(
-        {
-            **frame,
-            "hidden_size": SMALL.embed_dim,
-            "output_channels": SMALL.out_channels,
-            "num_hidden_layers": SMALL.depth,
-            "num_attention_heads": SMALL.num_heads,
-            "window_size": SMALL.window_size,
-            "global_attn_indexes": list(SMALL.global_blocks),
-            "num_pos_feats": SMALL.out_channels // 2,
-            "mlp_dim": SMALL.mlp_ratio * SMALL.embed_dim,
-        },
-        {**sizes, **frame},
-        {
-            **sizes,
-            "mlp_dim": SMALL.decoder_mlp_dim,
-            "num_attention_heads": SMALL.decoder_heads,
-            "iou_head_hidden_dim": SMALL.iou_hidden_dim,
-            # the original's, with which the weights were trained; transformers' own is 1e-6
-            "layer_norm_eps": 1e-5,
-        },
-    )
+    theirs = transformers_models.sam_like(SMALL)
     randomise(theirs, seed=32)
     path = transformers_models.save(theirs, tmp_path)
     for source in (path, tmp_path):

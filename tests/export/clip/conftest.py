@@ -42,26 +42,8 @@ def small(quick_gelu: bool) -> ClipConfig:
 @pytest.fixture(scope="module", params=[True, False], ids=["quick_gelu", "gelu"])
 def pair(request: pytest.FixtureRequest) -> Pair:
     """open_clip's model and ours."""
-    package = originals.open_clip()
     config = small(request.param)
-    original = package.CLIP(
-        embed_dim=config.embed_dim,
-        vision_cfg=package.CLIPVisionCfg(
-            layers=config.layers,
-            width=config.width,
-            head_width=config.width // config.heads,
-            patch_size=config.patch_size,
-            image_size=config.image_size,
-        ),
-        text_cfg=package.CLIPTextCfg(
-            context_length=config.context_length,
-            vocab_size=config.vocab_size,
-            width=config.text_width,
-            heads=config.text_heads,
-            layers=config.text_layers,
-        ),
-        quick_gelu=config.quick_gelu,
-    ).eval()
+    original = originals.open_clip_like(config)
     randomise(original, seed=21)
     ours = Clip(config).eval()
     ours.load_state_dict(original.state_dict())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +16,9 @@ from typing import Any, cast
 import pytest
 import torch
 from tests.export.sam.conftest import SMALL as SAM
-from tests.export.sam.conftest import build_original as build_sam
-from tests.oracles import grounding_dino_original, originals, transformers_models
+from tests.oracles import grounding_dino_original, openai_clip, originals, transformers_models
 from tests.oracles.weights import randomise
-from torch import Tensor, nn
+from torch import nn
 
 from t2s_export.architectures.clip import Clip, ClipConfig
 from t2s_export.architectures.grounding_dino import SWIN_T, GroundingDino
@@ -73,7 +71,7 @@ def known() -> Iterator[None]:
 
 def save_sam(path: Path, seed: int = 1) -> Path:
     """A ``.pth`` of segment_anything."""
-    model = build_sam(originals.segment_anything(), SAM)
+    model = originals.sam_like(SAM)
     randomise(model, seed)
     torch.save(model.state_dict(), path)
     return path
@@ -87,21 +85,7 @@ def save_detector(path: Path, seed: int = 2, image_seed: int | None = None) -> P
         seed: of all weights.
         image_seed: of the image backbone's weights, if others are wanted.
     """
-    model = grounding_dino_original.build(
-        "swin_t",
-        sizes={
-            "enc_layers": DINO.encoder_layers,
-            "dec_layers": DINO.decoder_layers,
-            "num_queries": DINO.queries,
-            "dim_feedforward": DINO.ffn_width,
-        },
-        bert_sizes={
-            "num_hidden_layers": DINO.bert_layers,
-            "hidden_size": DINO.bert_width,
-            "num_attention_heads": DINO.bert_heads,
-            "intermediate_size": DINO.bert_ffn_width,
-        },
-    )
+    model = grounding_dino_original.build_like(DINO)
     randomise(model, seed)
     if image_seed is not None:
         randomise(cast(nn.Module, model.backbone), image_seed)
@@ -111,114 +95,30 @@ def save_detector(path: Path, seed: int = 2, image_seed: int | None = None) -> P
 
 def save_transformers_sam(folder: Path, seed: int = 4) -> Path:
     """A folder as transformers saves it."""
-    sizes = {"hidden_size": SAM.out_channels}
-    frame = {"image_size": SAM.image_size, "patch_size": SAM.patch_size}
-    model = transformers_models.sam(
-        {
-            **frame,
-            "hidden_size": SAM.embed_dim,
-            "output_channels": SAM.out_channels,
-            "num_hidden_layers": SAM.depth,
-            "num_attention_heads": SAM.num_heads,
-            "window_size": SAM.window_size,
-            "global_attn_indexes": list(SAM.global_blocks),
-            "num_pos_feats": SAM.out_channels // 2,
-            "mlp_dim": SAM.mlp_ratio * SAM.embed_dim,
-        },
-        {**sizes, **frame},
-        {
-            **sizes,
-            "mlp_dim": SAM.decoder_mlp_dim,
-            "num_attention_heads": SAM.decoder_heads,
-            "iou_head_hidden_dim": SAM.iou_hidden_dim,
-        },
-    )
+    model = transformers_models.sam_like(SAM)
     randomise(model, seed)
     return transformers_models.save(model, folder)
 
 
 def save_transformers_detector(folder: Path, seed: int = 5) -> Path:
     """A folder as transformers saves it."""
-    model = transformers_models.grounding_dino(
-        {
-            "embed_dim": DINO.swin_width,
-            "depths": list(DINO.swin_depths),
-            "num_heads": list(DINO.swin_heads),
-            "window_size": DINO.swin_window,
-        },
-        {
-            "hidden_size": DINO.bert_width,
-            "num_hidden_layers": DINO.bert_layers,
-            "num_attention_heads": DINO.bert_heads,
-            "intermediate_size": DINO.bert_ffn_width,
-            "vocab_size": DINO.vocabulary_size,
-            "max_position_embeddings": DINO.bert_positions,
-        },
-        encoder_layers=DINO.encoder_layers,
-        decoder_layers=DINO.decoder_layers,
-        encoder_ffn_dim=DINO.ffn_width,
-        decoder_ffn_dim=DINO.ffn_width,
-        num_queries=DINO.queries,
-    )
+    model = transformers_models.grounding_dino_like(DINO)
     randomise(model, seed)
     return transformers_models.save(model, folder)
 
 
 def open_clip_model(seed: int = 3, quick_gelu: bool = True) -> Any:
     """open_clip's model at our size, its weights exact in half precision."""
-    package = originals.open_clip()
-    model = package.CLIP(
-        embed_dim=CLIP.embed_dim,
-        vision_cfg=package.CLIPVisionCfg(
-            layers=CLIP.layers,
-            width=CLIP.width,
-            head_width=CLIP.width // CLIP.heads,
-            patch_size=CLIP.patch_size,
-            image_size=CLIP.image_size,
-        ),
-        text_cfg=package.CLIPTextCfg(
-            context_length=CLIP.context_length,
-            vocab_size=CLIP.vocab_size,
-            width=CLIP.text_width,
-            heads=CLIP.text_heads,
-            layers=CLIP.text_layers,
-        ),
-        quick_gelu=quick_gelu,
-    ).eval()
+    model = originals.open_clip_like(dataclasses.replace(CLIP, quick_gelu=quick_gelu))
     randomise(model, seed)
     with torch.no_grad():
         model.logit_scale.fill_(4.6052)
     return model.half().float().requires_grad_(False)
 
 
-class _Archived(nn.Module):
-    """What OpenAI saved: the model with scalars beside its parameters."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        for name, child in model.named_children():
-            self.add_module(name, child)
-        for name, parameter in model.named_parameters(recurse=False):
-            self.register_parameter(name, parameter)
-        for name in ("input_resolution", "context_length", "vocab_size"):
-            field = {"input_resolution": "image_size"}.get(name, name)
-            self.register_buffer(name, torch.tensor(getattr(CLIP, field)))
-
-    def forward(self, image: Tensor) -> Tensor:
-        visual: Any = self.visual
-        scale: Any = self.logit_scale
-        return cast(Tensor, visual(image) * scale.exp())
-
-
 def save_openai_clip(path: Path, seed: int = 3) -> Path:
     """A TorchScript archive in half precision, as OpenAI published."""
-    towers = _Archived(open_clip_model(seed)).half().eval()
-    example = torch.zeros(1, 3, CLIP.image_size, CLIP.image_size, dtype=torch.float16)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch calls TorchScript deprecated
-        traced: Any = torch.jit.trace(towers, example, check_trace=False)  # type: ignore[no-untyped-call]
-        traced.save(str(path))
-    return path
+    return openai_clip.save(open_clip_model(seed), CLIP, path)
 
 
 def save_open_clip(path: Path, seed: int = 3) -> Path:

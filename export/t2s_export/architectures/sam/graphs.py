@@ -21,11 +21,11 @@ from t2s_export.architectures.sam.image_encoder import (
     DecomposedAttention,
     EncoderBlock,
     ImageEncoder,
-    pad_to_windows,
     relative_table,
 )
 from t2s_export.architectures.sam.layers import FoldedNeck
 from t2s_export.architectures.sam.model import Sam
+from t2s_export.architectures.sam.packed_windows import PackedWindows
 from t2s_export.architectures.sam.tiny_vit import TinyVit
 from t2s_export.architectures.sam.tiny_vit_graph import FoldedTinyVit
 
@@ -48,12 +48,11 @@ class _FoldedAttention(nn.Module):
     def __init__(self, attention: DecomposedAttention, config: SamConfig, window: int) -> None:
         super().__init__()
         dim, scale = config.embed_dim, attention.scale
-        self.dim = dim
         self.heads = config.num_heads
         self.head_dim = dim // config.num_heads
         self.grid = config.grid
         self.size = window or config.grid
-        self.padded = pad_to_windows(config.grid, self.size)
+        self.windows = PackedWindows(self.grid, self.size, self.heads, self.head_dim)
         self.chunk_rows = self.size if window else config.global_rows
         weight, bias = attention.qkv.weight.detach().clone(), attention.qkv.bias.detach().clone()
         weight[:dim] *= scale
@@ -68,21 +67,6 @@ class _FoldedAttention(nn.Module):
         self.register_buffer("bias", bias, persistent=False)
         self.register_buffer("row_table", rows.transpose(1, 2).contiguous(), persistent=False)
         self.register_buffer("column_table", columns.transpose(1, 2).contiguous(), persistent=False)
-
-    def _split(self, x: Tensor) -> tuple[Tensor, ...]:
-        """``[B, P, P, 3 C]`` or its rows to q, k and v ``[B * windows, heads, n * n, d]``."""
-        count, size = self.padded // self.size, self.size
-        x = x.reshape(-1, count, size, count, size, 3 * self.heads, self.head_dim)
-        x = x.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, 3 * self.heads, size * size, self.head_dim)
-        return x.split_with_sizes([self.heads] * 3, 1)
-
-    def _join(self, x: Tensor) -> Tensor:
-        """Undo :meth:`_split` and cut the padding off: ``[B * grid * grid, C]``."""
-        count, size = self.padded // self.size, self.size
-        x = x.reshape(-1, count, count, self.heads, size, size, self.head_dim)
-        x = x.permute(0, 1, 4, 2, 5, 3, 6).reshape(-1, self.padded, self.padded, self.dim)
-        x = x[:, : self.grid, : self.grid] if self.padded > self.grid else x
-        return x.reshape(-1, self.dim)
 
     def _biases(self, q: Tensor) -> tuple[Tensor, Tensor]:
         """Row biases ``[G, n, n, n, 1]`` and column biases ``[G, n, n, 1, n]`` for queries."""
@@ -111,11 +95,7 @@ class _FoldedAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B * grid * grid, C]`` to the same shape."""
         packed = F.linear(x, self.weight, self.bias)
-        missing = self.padded - self.grid
-        if missing:
-            packed = packed.reshape(-1, self.grid, self.grid, 3 * self.dim)
-            packed = F.pad(packed, (0, 0, 0, missing, 0, missing))
-        q, k, v = self._split(packed)
+        q, k, v = self.windows.split(packed)
         rows, columns = self._biases(q)
         step, size = self.chunk_rows, self.size
         if step == size:
@@ -126,7 +106,7 @@ class _FoldedAttention(nn.Module):
             biases = (x.split_with_sizes([step] * count, 1) for x in (rows, columns))
             chunks = zip(queries, *biases, strict=True)
             out = torch.cat([self._attend(a, k, v, b, c, step) for a, b, c in chunks], 2)
-        return cast(Tensor, self.proj(self._join(out)))
+        return cast(Tensor, self.proj(self.windows.join(out)))
 
 
 class _FoldedBlock(nn.Module):

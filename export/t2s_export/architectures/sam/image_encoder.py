@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from t2s_export.architectures.sam.config import PIXEL_MEAN, PIXEL_STD, SamConfig
 from t2s_export.architectures.sam.global_attention import global_attention
-from t2s_export.architectures.sam.layers import LayerNorm2d
+from t2s_export.architectures.sam.layers import build_neck
 
 __all__ = [
     "DecomposedAttention",
@@ -169,7 +169,7 @@ class ImageEncoder(nn.Module):
     def __init__(self, config: SamConfig) -> None:
         super().__init__()
         self.config = config
-        dim, channels = config.embed_dim, config.out_channels
+        dim = config.embed_dim
         self.patch_embed = PatchEmbed(config.patch_size, dim)
         self.pos_embed = nn.Parameter(torch.empty(1, config.grid, config.grid, dim))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
@@ -177,12 +177,7 @@ class ImageEncoder(nn.Module):
             EncoderBlock(config, 0 if index in config.global_blocks else config.window_size)
             for index in range(config.depth)
         )
-        self.neck = nn.Sequential(
-            nn.Conv2d(dim, channels, 1, bias=False),
-            LayerNorm2d(channels),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            LayerNorm2d(channels),
-        )
+        self.neck = build_neck(dim, config.out_channels)
         self.register_buffer("mean", torch.tensor(PIXEL_MEAN), persistent=False)
         self.register_buffer("std", torch.tensor(PIXEL_STD), persistent=False)
 

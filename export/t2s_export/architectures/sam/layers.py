@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["FoldedNeck", "LayerNorm2d", "ReluMlp"]
+__all__ = ["FoldedNeck", "LayerNorm2d", "ReluMlp", "build_neck"]
 
 
 class LayerNorm2d(nn.Module):
@@ -46,6 +46,16 @@ class ReluMlp(nn.Module):
             if index < last:
                 x = F.relu(x)
         return x
+
+
+def build_neck(dim: int, channels: int) -> nn.Sequential:
+    """The end of either image encoder: ``[B, dim, h, w]`` to ``[B, channels, h, w]``."""
+    return nn.Sequential(
+        nn.Conv2d(dim, channels, 1, bias=False),
+        LayerNorm2d(channels),
+        nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+        LayerNorm2d(channels),
+    )
 
 
 class FoldedNeck(nn.Module):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from t2s_export.architectures.sam.config import PIXEL_MEAN, PIXEL_STD, MobileSamConfig
 from t2s_export.architectures.sam.image_encoder import pad_to_windows, windows, windows_back
-from t2s_export.architectures.sam.layers import LayerNorm2d
+from t2s_export.architectures.sam.layers import build_neck
 
 __all__ = [
     "AttentionStage",
@@ -230,16 +230,11 @@ class TinyVit(nn.Module):
     def __init__(self, config: MobileSamConfig) -> None:
         super().__init__()
         self.config = config
-        dims, channels = config.embed_dims, config.out_channels
+        dims = config.embed_dims
         self.patch_embed = PatchEmbed(dims[0])
         stages = [AttentionStage(config, stage) for stage in range(1, len(dims))]
         self.layers = nn.ModuleList([ConvStage(config), *stages])
-        self.neck = nn.Sequential(
-            nn.Conv2d(dims[-1], channels, 1, bias=False),
-            LayerNorm2d(channels),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            LayerNorm2d(channels),
-        )
+        self.neck = build_neck(dims[-1], config.out_channels)
         self.register_buffer("mean", torch.tensor(PIXEL_MEAN), persistent=False)
         self.register_buffer("std", torch.tensor(PIXEL_STD), persistent=False)
 

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from t2s_export.architectures.sam.image_encoder import pad_to_windows
 from t2s_export.architectures.sam.layers import FoldedNeck
+from t2s_export.architectures.sam.packed_windows import PackedWindows
 from t2s_export.architectures.sam.tiny_vit import (
     AttentionStage,
     ConvNorm,
@@ -92,15 +92,14 @@ class _FoldedAttention(nn.Module):
     def __init__(self, attention: TinyVitAttention, grid: int) -> None:
         super().__init__()
         norm, heads = attention.norm, attention.num_heads
-        self.dim, self.heads, self.eps = norm.normalized_shape[0], heads, norm.eps
-        self.head_dim = self.dim // heads
-        self.grid, self.size = grid, attention.size
-        self.padded = pad_to_windows(grid, self.size)
+        self.dim, self.eps = norm.normalized_shape[0], norm.eps
+        head_dim = self.dim // heads
+        self.windows = PackedWindows(grid, attention.size, heads, head_dim)
         weight = attention.qkv.weight * norm.weight
         bias = attention.qkv.weight @ norm.bias + attention.qkv.bias
         # the original keeps a head's query, key and value together; here all queries come first
-        weight = weight.view(heads, 3, self.head_dim, self.dim).transpose(0, 1).clone()
-        bias = bias.view(heads, 3, self.head_dim).transpose(0, 1).clone()
+        weight = weight.view(heads, 3, head_dim, self.dim).transpose(0, 1).clone()
+        bias = bias.view(heads, 3, head_dim).transpose(0, 1).clone()
         weight[0] *= attention.scale
         bias[0] *= attention.scale
         self.proj = copy.deepcopy(attention.proj)
@@ -111,32 +110,13 @@ class _FoldedAttention(nn.Module):
         self.register_buffer("scores", attention.biases().clone(), persistent=False)
         self.register_buffer("ones", torch.ones(self.dim), persistent=False)
 
-    def _split(self, x: Tensor) -> tuple[Tensor, ...]:
-        """``[B, P, P, 3 C]`` or its rows to q, k and v ``[B * windows, heads, n * n, d]``."""
-        count, size = self.padded // self.size, self.size
-        x = x.reshape(-1, count, size, count, size, 3 * self.heads, self.head_dim)
-        x = x.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, 3 * self.heads, size * size, self.head_dim)
-        return x.split_with_sizes([self.heads] * 3, 1)
-
-    def _join(self, x: Tensor) -> Tensor:
-        """Undo :meth:`_split` and cut the padding off: ``[B * grid * grid, C]``."""
-        count, size = self.padded // self.size, self.size
-        x = x.reshape(-1, count, count, self.heads, size, size, self.head_dim)
-        x = x.permute(0, 1, 4, 2, 5, 3, 6).reshape(-1, self.padded, self.padded, self.dim)
-        x = x[:, : self.grid, : self.grid] if self.padded > self.grid else x
-        return x.reshape(-1, self.dim)
-
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B * grid * grid, C]`` to the same shape."""
         normal = F.layer_norm(x, (self.dim,), self.ones, eps=self.eps)
         packed = F.linear(normal, self.weight, self.bias)
-        missing = self.padded - self.grid
-        if missing:
-            packed = packed.reshape(-1, self.grid, self.grid, 3 * self.dim)
-            packed = F.pad(packed, (0, 0, 0, missing, 0, missing))
-        q, k, v = self._split(packed)
+        q, k, v = self.windows.split(packed)
         weights = (torch.matmul(q, k.transpose(2, 3)) + self.scores).softmax(-1)
-        return cast(Tensor, self.proj(self._join(torch.matmul(weights, v))))
+        return cast(Tensor, self.proj(self.windows.join(torch.matmul(weights, v))))
 
 
 class _FoldedBlock(nn.Module):
