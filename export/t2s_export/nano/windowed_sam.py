@@ -36,9 +36,12 @@ class _WindowPositions(nn.Module):
         self.share = share
         self.offset = torch.zeros(2)
 
-    def forward(self, xy: Tensor) -> Tensor:
-        """Map ``[..., 2]`` positions, 0..1 over the window, to features."""
-        placed = xy * self.share + self.offset.to(xy)
+    def forward(self, xy: Tensor, size: float = 1.0, shift: float = 0.0) -> Tensor:
+        """Map positions ``[..., 2]`` to features, with the arguments of ``RandomPositions``.
+
+        After the shift, coordinates are 0..size over the window.
+        """
+        placed = (xy + shift) * (self.share / size) + self.offset.to(xy)
         angles = (2.0 * math.pi) * ((2.0 * placed - 1.0) @ self.positional_encoding_gaussian_matrix)
         return torch.cat([angles.sin(), angles.cos()], -1)
 
