@@ -174,16 +174,18 @@ class _Once(Generic[_T]):
 
     def get(self, index: int) -> _T:
         """The result of one tile."""
-        if self._results is None:
-            self.fill()
-        found = None if self._results is None else self._results[index]
+        found = self._filled()[index]
         if isinstance(found, BackendError):
             raise found
-        assert found is not None
         return found
 
     def fill(self) -> None:
         """Compute the results if no other thread has or does."""
+        self._filled()
+
+    def _filled(self) -> list[_T | BackendError]:
+        if self._results is not None:
+            return self._results
         # waiting for another thread's call is no work
         with self._clock.running(None):
             self._lock.acquire()
@@ -191,6 +193,7 @@ class _Once(Generic[_T]):
             if self._results is None:
                 with self._clock.running(self._stage):
                     self._results = self._all()
+            return self._results
         finally:
             self._lock.release()
 
