@@ -61,7 +61,7 @@ def _sessions(device: Literal["cpu", "cuda"] = "cpu", **sizes: int) -> dict[str,
 
 @pytest.mark.parametrize("sizes", [{}, {"B": 1}, {"B": 3}])
 def test_every_tile_gets_what_it_gets_alone(sizes: dict[str, int]) -> None:
-    made, tiles = _sessions(**sizes), _tiles()
+    made, tiles = _sessions("cpu", **sizes), _tiles()
     detector = Detector(made["detector"])
     segmenter = Segmenter(made["mask_encoder"], made["mask_decoder"])
     clip = ClipEncoder(made["clip_patches"], None, batch=TILES_PER_CALL)
