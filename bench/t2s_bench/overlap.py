@@ -44,6 +44,7 @@ __all__ = ["differing", "measure_overlap", "overlap_table"]
 
 _SEED = HELD_OUT_SEEDS[3]
 _BASE = "sequential"
+_ORDER = ("sequential", "ahead", "in turn", "overlapped", "batched")
 _SAME_WORK = {"ahead": "sequential", "overlapped": "in turn", "batched": "in turn"}
 """Ways whose maps must be the same to the byte."""
 
@@ -221,7 +222,8 @@ def overlap_table(record: dict[str, Any]) -> str:
             "of it hidden | map |",
             "|---|---|---|---|---|---|",
         ]
-        for name, way in scene["ways"].items():
+        for name in _ORDER:
+            way = scene["ways"][name]
             ratio = way["ratio_to_sequential"]
             if name in _SAME_WORK:
                 same = "same bytes as" if scene["identical"][name] else "DIFFERS from"
