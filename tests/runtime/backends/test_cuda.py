@@ -20,7 +20,7 @@ from t2s_rt.backends import (
     OnnxRuntimeTensorrtSession,
     open_session,
 )
-from t2s_rt.backends.onnxruntime import binding, providers
+from t2s_rt.backends.onnxruntime import binding, cuda, providers
 from t2s_rt.bundle import NANO_ROOT, GraphEntry, load_bundle
 from t2s_rt.errors import BackendError, UsageError
 
@@ -162,6 +162,20 @@ def test_a_provider_that_does_not_come_up_says_what_the_loader_said(
     assert text.startswith("onnxruntime-cuda: ONNX Runtime 1.31.1 cannot use its CUDAExecution")
     assert "providers_shared.so: " in text  # the loader's own line
     assert "t2s-rt doctor" in text
+
+
+def test_a_provider_that_breaks_the_session_says_it_too(
+    entry: GraphEntry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As TensorRT's does without its libraries; but a graph at fault stays the graph's fault."""
+    use(monkeypatch)
+    missing = dataclasses.replace(entry, path=tmp_path / "none.onnx")
+    monkeypatch.setattr(cuda, "why_not_loaded", lambda name, index: "libnvinfer.so.10: not here")
+    with pytest.raises(BackendError, match=r"cannot use its CUDA.* \(libnvinfer.so.10: not here\)"):
+        OnnxRuntimeCudaSession(missing)
+    monkeypatch.setattr(cuda, "why_not_loaded", lambda name, index: None)
+    with pytest.raises(BackendError, match=r"none\.onnx: ONNX Runtime 1\.31\.1 cannot load"):
+        OnnxRuntimeCudaSession(missing)
 
 
 def test_a_package_without_the_provider_says_what_to_install(entry: GraphEntry) -> None:

@@ -131,7 +131,9 @@ def test_a_missing_library_is_named_by_the_loader(
         subprocess.run(command, cwd=tmp_path, check=True)
     (tmp_path / "libcublas_double.so.13").unlink()
     monkeypatch.setattr(providers, "_library_folder", lambda: capi)
-    assert why_not_loaded(CUDA, 0).startswith("libcublas_double.so.13: cannot open shared object")
+    reason = why_not_loaded(CUDA, 0)
+    assert reason is not None
+    assert reason.startswith("libcublas_double.so.13: cannot open shared object")
 
 
 def test_placement_of_a_real_session() -> None:

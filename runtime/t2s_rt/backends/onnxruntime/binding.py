@@ -90,9 +90,7 @@ class BindingSession(Session):
         self._fixed = chosen.cuda_graph and not self._dynamic
         settings = session_options(self._library, chosen)
         self._configure(settings)
-        self._session: Any = create_session(
-            self._library, str(entry.path), settings, self._providers
-        )
+        self._session: Any = self._create(settings)
         self._check_providers()
         check_file(entry, self._session)
         arenas = f"cpu:0;gpu:{self.device_index}" if memory == "cuda" else "cpu:0"
@@ -115,6 +113,10 @@ class BindingSession(Session):
 
     def _configure(self, settings: Any) -> None:
         """Session options of a subclass."""
+
+    def _create(self, settings: Any) -> Any:
+        """The library's session."""
+        return create_session(self._library, str(self.entry.path), settings, self._providers)
 
     def _check_providers(self) -> None:
         """Whether the session got what was asked for; raises BackendError."""

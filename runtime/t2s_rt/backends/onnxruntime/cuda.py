@@ -104,12 +104,27 @@ class OnnxRuntimeCudaSession(BindingSession):
         if not self._chosen.allow_cpu_fallback and not tells:
             settings.add_session_config_entry(REFUSE_FALLBACK, "1")
 
+    def _create(self, settings: Any) -> Any:
+        try:
+            return super()._create(settings)
+        except BackendError as error:
+            # without TensorRT's libraries its provider fails here, in words of no use
+            reason = why_not_loaded(self.main_provider, self.device_index)
+            if reason is None:
+                raise
+            raise self._unusable(reason) from error
+
+    def _unusable(self, reason: str) -> BackendError:
+        return BackendError(
+            f"{self.backend}: ONNX Runtime {self._version} cannot use its "
+            f"{self.main_provider} ({reason}); run t2s-rt doctor"
+        )
+
     def _check_providers(self) -> None:
         if self.main_provider not in self._session.get_providers():
             reason = why_not_loaded(self.main_provider, self.device_index)
-            raise BackendError(
-                f"{self.backend}: ONNX Runtime {self._version} cannot use its "
-                f"{self.main_provider} ({reason}); run t2s-rt doctor"
+            raise self._unusable(
+                reason or "its libraries load and the driver answers; it gave no reason"
             )
         self.placement = Placement.of(self._session)
         if self.placement is None or self._chosen.allow_cpu_fallback:
