@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from t2s_rt.backends import Session
 from t2s_rt.errors import InternalError
+from t2s_rt.limits import LOCAL_PROMPTS_PER_CALL
 from t2s_rt.models.frames import FrameMap, check_image
 from t2s_rt.models.local import LocalWindows
 from t2s_rt.models.prompt_decoder import BOX_LABELS, PromptDecoder
@@ -19,8 +20,6 @@ __all__ = ["ImageEmbedding", "MaskSet", "Segmenter"]
 _PIXEL_SHIFT = 0.5
 _LOW_PER_TOKEN = 4
 """Low-resolution mask pixels per image token."""
-_LOCAL_CHUNK = 8
-"""Boxes in one call of the local decoder."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +124,7 @@ class Segmenter:
         self._local = (
             None
             if local is None
-            else (PromptDecoder(local, _LOCAL_CHUNK), _windows_of(encoder, local))
+            else (PromptDecoder(local, LOCAL_PROMPTS_PER_CALL), _windows_of(encoder, local))
         )
 
     @property
