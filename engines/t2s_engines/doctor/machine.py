@@ -28,6 +28,7 @@ _LIBRARY_FOLDERS = (
     "/usr/local/cuda/lib64",
     "/usr/local/cuda/targets/{triple}/lib",
     "/usr/local/tensorrt/lib",
+    "/usr/lib/wsl/lib",
 )
 _WHEEL_FOLDERS = ("tensorrt_libs", "nvidia/cuda_runtime/lib", "nvidia/cu13/lib", "nvidia/cu12/lib")
 """Where NVIDIA's wheels keep their libraries, inside site-packages."""
@@ -124,6 +125,10 @@ class Machine:
         folders = [self.path(entry) for entry in (*listed, *configured, *usual) if entry]
         wheels = [site / part for site in self.site_folders for part in _WHEEL_FOLDERS]
         return list(dict.fromkeys([*folders, *wheels]))
+
+    def holds_library(self, file: str) -> bool:
+        """Whether a file of this very name lies in one of the loader's folders."""
+        return any((folder / file).exists() for folder in self.library_folders())
 
     def libraries(self, name: str) -> list[Library]:
         """Files ``NAME.so.*``, one for each major version, in the loader's order.

@@ -74,10 +74,10 @@ class Nvidia:
 
 def find_nvidia(machine: Machine, jetson: Jetson | None) -> Nvidia:
     """Look for the driver, its GPUs and CUDA."""
-    libcuda = machine.libraries("libcuda")
     return Nvidia(
         driver=_driver(machine),
-        libcuda=libcuda[0] if libcuda else None,
+        # libcuda.so.1 is a link to the file whose name has the driver's version
+        libcuda=max(machine.libraries("libcuda"), key=lambda item: len(item.version), default=None),
         gpus=_gpus(machine, jetson),
         runtimes=tuple(machine.libraries("libcudart")),
         toolkit=_toolkit(machine),
