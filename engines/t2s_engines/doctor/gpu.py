@@ -43,7 +43,7 @@ def _driver(nvidia: Nvidia, on_jetson: bool) -> Verdict:
         return Verdict(
             "fails",
             "nvidia driver",
-            f"kernel module {show_version(nvidia.driver)}, but no libcuda.so.1",
+            f"kernel module {nvidia.driver_text}, but no libcuda.so.1",
             "in a container: start it with NVIDIA's runtime (--gpus all; --runtime nvidia on a "
             "Jetson); else install the driver's libraries",
         )
@@ -61,10 +61,10 @@ def _driver(nvidia: Nvidia, on_jetson: bool) -> Verdict:
         return Verdict(
             "fails",
             "nvidia driver",
-            f"kernel module {show_version(nvidia.driver)}, library {show_version(library.version)}",
+            f"kernel module {nvidia.driver_text}, library {library.path.name}",
             "restart: the driver was updated under a running kernel",
         )
-    return Verdict("ok", "nvidia driver", show_version(nvidia.driver))
+    return Verdict("ok", "nvidia driver", nvidia.driver_text)
 
 
 def check_jetson(jetson: Jetson) -> Iterator[Verdict]:

@@ -88,7 +88,8 @@ def holds_operator(path: Path, operator: str) -> bool:
     tail = b""
     with open(path, "rb") as stream:
         while chunk := stream.read(_CHUNK):
-            if mark in tail + chunk:
+            window = tail + chunk
+            if mark in window:
                 return True
-            tail = chunk[-len(mark) :]
+            tail = window[1 - len(mark) :]
     return False

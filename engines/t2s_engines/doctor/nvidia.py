@@ -12,7 +12,7 @@ from t2s_engines.doctor.versions import Version, parse_version
 
 __all__ = ["LEAST_DRIVER", "Gpu", "Nvidia", "find_nvidia"]
 
-LEAST_DRIVER: dict[int, Version] = {12: (525, 60, 13), 13: (580, 65, 6)}
+LEAST_DRIVER: dict[int, str] = {12: "525.60.13", 13: "580.65.06"}
 """Oldest Linux driver for each major version of CUDA (NVIDIA's CUDA release notes)."""
 
 _CAPABILITIES = (
@@ -48,23 +48,28 @@ class Nvidia:
     """What of NVIDIA's is on this machine.
 
     Attributes:
-        driver: version of the kernel module; empty without one.
+        driver_text: version of the kernel module as NVIDIA writes it; empty without one.
         libcuda: the driver's library, or None.
         gpus: those that the driver lists.
         runtimes: CUDA runtime libraries.
         toolkit: version of the CUDA toolkit in ``/usr/local/cuda``; empty without one.
     """
 
-    driver: Version
+    driver_text: str
     libcuda: Library | None
     gpus: tuple[Gpu, ...]
     runtimes: tuple[Library, ...]
     toolkit: Version
 
     @property
+    def driver(self) -> Version:
+        """Version of the kernel module, to compare; empty without one."""
+        return parse_version(self.driver_text)
+
+    @property
     def present(self) -> bool:
         """Whether there is a driver to run on."""
-        return bool(self.driver) or self.libcuda is not None
+        return bool(self.driver_text) or self.libcuda is not None
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -75,7 +80,7 @@ class Nvidia:
 def find_nvidia(machine: Machine, jetson: Jetson | None) -> Nvidia:
     """Look for the driver, its GPUs and CUDA."""
     return Nvidia(
-        driver=_driver(machine),
+        driver_text=_driver(machine),
         # libcuda.so.1 is a link to the file whose name has the driver's version
         libcuda=max(machine.libraries("libcuda"), key=lambda item: len(item.version), default=None),
         gpus=_gpus(machine, jetson),
@@ -84,14 +89,14 @@ def find_nvidia(machine: Machine, jetson: Jetson | None) -> Nvidia:
     )
 
 
-def _driver(machine: Machine) -> Version:
+def _driver(machine: Machine) -> str:
     found = re.search(
         r"Kernel Module(?: for \w+)?\s+(\d+(?:\.\d+)+)",
         machine.text("/proc/driver/nvidia/version") or "",
     )
     if found:
-        return parse_version(found[1])
-    return parse_version(machine.text("/sys/module/nvidia/version") or "")
+        return found[1]
+    return machine.text("/sys/module/nvidia/version") or ""
 
 
 def _gpus(machine: Machine, jetson: Jetson | None) -> tuple[Gpu, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from t2s_engines.doctor.machine import Machine
 from t2s_engines.doctor.nvidia import LEAST_DRIVER, Nvidia
 from t2s_engines.doctor.verdicts import Verdict
-from t2s_engines.doctor.versions import Version, show_version
+from t2s_engines.doctor.versions import Version, parse_version, show_version
 
 __all__ = ["LEAST_ONNXRUNTIME", "check_packages", "cuda_of_onnxruntime"]
 
@@ -116,12 +116,12 @@ def _cuda_provider(name: str, version: Version, nvidia: Nvidia, on_jetson: bool)
         return Verdict("note", check, "compiled in; built for this JetPack?", "run t2s-rt verify")
     major = cuda_of_onnxruntime(version)
     least = LEAST_DRIVER[major]
-    if nvidia.driver and nvidia.driver < least:
+    if nvidia.driver and nvidia.driver < parse_version(least):
         return Verdict(
             "fails",
             check,
-            f"{show_version(version)} needs CUDA {major} and so driver {show_version(least)}, "
-            f"found {show_version(nvidia.driver)}",
+            f"{show_version(version)} needs CUDA {major} and so driver {least}, "
+            f"found {nvidia.driver_text}",
             _other_wheel(nvidia),
         )
     majors = sorted(item.soname_major for item in nvidia.runtimes)
@@ -137,7 +137,7 @@ def _cuda_provider(name: str, version: Version, nvidia: Nvidia, on_jetson: bool)
 
 
 def _other_wheel(nvidia: Nvidia) -> str:
-    if nvidia.driver >= LEAST_DRIVER[12]:
+    if nvidia.driver >= parse_version(LEAST_DRIVER[12]):
         bound = show_version(_FIRST_CUDA_13)
         return f"update the driver, or: pip install 'onnxruntime-gpu<{bound}' (CUDA 12)"
     return "update the driver"
