@@ -210,6 +210,27 @@ def test_the_real_program_maps_what_arrives_and_resumes(
     assert "first.labels.tif" in station.names("maps")
 
 
+def test_the_real_program_goes_on_after_a_stop(station: Station, example_scene: Path) -> None:
+    station.program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m t2s_rt "$@"\n')
+    for name in ("a.tif", "b.tif"):
+        shutil.copy(example_scene, station.root / "inbox" / name)
+    environment = station.environment(T2S_INFER_OPTIONS="--route dense")
+    watch = subprocess.Popen(["sh", WATCH], env=environment, start_new_session=True)
+    for _ in range(3000):
+        if any((station.root / "maps").glob("*/a.json")) or watch.poll() is not None:
+            break
+        time.sleep(0.02)
+    os.killpg(watch.pid, signal.SIGINT)
+    assert watch.wait(timeout=60) == 130
+    assert station.names("work") == ["a.tif", "b.tif"]
+    done = station.start(T2S_INFER_OPTIONS="--route dense")
+    assert done.returncode == 0, done.stderr
+    assert station.names("done") == ["a.tif", "b.tif"]
+    (log,) = (station.root / "maps").glob("*.log")
+    assert "a.tif: finished before the interruption" in log.read_text()
+    assert {"a.labels.tif", "b.labels.tif"} <= set(station.names("maps"))
+
+
 @pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not at hand"
 )

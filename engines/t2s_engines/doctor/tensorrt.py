@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -71,7 +72,7 @@ class TensorRT:
 def find_tensorrt(machine: Machine) -> TensorRT:
     """Look for TensorRT; neither package nor library is loaded."""
     package = next((name for name in _PACKAGES if name in machine.packages), "")
-    bindings = parse_version(machine.packages.get(package, ""))
+    bindings = parse_version(machine.packages.get(package, "")) or _unrecorded(machine)
     libraries = machine.libraries("libnvinfer")
     majors = {found.soname_major for found in machine.libraries("libnvonnxparser")}
     wanted = bindings[0] if bindings else libraries[0].soname_major if libraries else 0
@@ -82,6 +83,18 @@ def find_tensorrt(machine: Machine) -> TensorRT:
         wanted in majors,
         machine.holds_library("libnvdla_compiler.so"),
     )
+
+
+def _unrecorded(machine: Machine) -> Version:
+    """Version that a package without an installation record has in its source."""
+    for folder in machine.site_folders:
+        try:
+            text = (folder / "tensorrt" / "__init__.py").read_text("utf-8", "replace")
+        except OSError:
+            continue
+        found = re.search(r"^__version__\s*=\s*[\"']([\d.]+)", text, re.M)
+        return parse_version(found[1]) if found else ()
+    return ()
 
 
 def check_tensorrt(found: TensorRT, jetson: Jetson | None) -> Iterator[Verdict]:
@@ -129,7 +142,7 @@ def _check_parts(found: TensorRT) -> Iterator[Verdict]:
         yield Verdict(
             "fails",
             "tensorrt",
-            f"package {found.package} {show_version(found.bindings)}, but no "
+            f"package {found.package or 'tensorrt'} {show_version(found.bindings)}, but no "
             f"libnvinfer.so.{found.bindings[0]} ({listed or 'no libnvinfer at all'})",
             f"install the libraries of TensorRT {show_version(found.bindings[:3])}, or put their "
             "folder into LD_LIBRARY_PATH",

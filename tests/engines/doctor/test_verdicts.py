@@ -233,6 +233,13 @@ CASES: dict[str, tuple[Make, str, str, str, str]] = {
         ),
         "tensorrt", "ok", "11.4.1.5, libnvinfer.so.11 beside it", "",
     ),
+    "a package without a record, as some system packages are": (
+        lambda p: orin(
+            p, ORIN_6_2, {"/site/tensorrt/__init__.py": '__version__ = "10.3.0"\n'},
+            packages=BASE, site_folders=(p / "site",),
+        ),
+        "tensorrt", "ok", "10.3.0, libnvinfer.so.10.3.0 beside it", "",
+    ),
     "bindings without their library": (
         lambda p: server(p, packages=_with(tensorrt_cu13_bindings="11.4.0.106")),
         "tensorrt", "fails", "tensorrt-cu13-bindings 11.4.0.106, but no libnvinfer.so.11",
