@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from t2s_rt.plans import EngineCache, EngineFiles
 
 __all__ = ["check_cache"]
 
+_NAME = re.compile(r"\w+\.\w+\.[0-9a-f]{16}")
+"""Of an engine's folder; timing caches and locks lie beside them."""
 _LITTLE = 2 << 30
 """Bytes: engines of the official models take some of it, timing caches little."""
 
@@ -57,7 +60,7 @@ def _engines(cache: EngineCache, release: Version) -> Iterator[Verdict]:
     damaged = sorted(
         folder.name
         for folder in (cache.root.iterdir() if cache.root.is_dir() else ())
-        if folder.is_dir() and not folder.name.startswith(".") and folder not in readable
+        if folder.is_dir() and _NAME.fullmatch(folder.name) and folder not in readable
     )
     for name in damaged:
         yield Verdict(
@@ -78,15 +81,20 @@ def _engine(engine: EngineFiles, release: Version) -> Verdict:
     shown = f"{name}, for TensorRT {show_version(built_for)}"
     try:
         size = engine.plan.stat().st_size
-        verdict = engine.sign_off()
-    except (OSError, BackendError) as error:
-        return Verdict("warning", "engine", f"{name}: {error}", "t2s-rt build again")
+    except OSError as error:
+        return Verdict(
+            "warning", "engine", f"{shown}: no plan ({error.strerror})", "t2s-rt build again"
+        )
     if size != engine.sidecar.plan_bytes:
         return Verdict("warning", "engine", f"{shown}: its plan is cut short", "t2s-rt build again")
     if release and len(release) >= 3 and built_for[: len(release)] != release:
         return Verdict(
             "note", "engine", f"{shown}, not {show_version(release)}", "t2s-rt build, if needed"
         )
+    try:
+        verdict = engine.sign_off()
+    except BackendError as error:
+        return Verdict("warning", "engine", f"{shown}: {error}", "t2s-rt verify again")
     if verdict is None:
         return Verdict(
             "warning", "engine", f"{shown}: not verified, so infer refuses it", "t2s-rt verify"

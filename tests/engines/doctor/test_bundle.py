@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pytest
 from tests.engines.doctor.trees import LAPTOP, laptop, orin, server, thor, tree
 from tests.runtime.bundle.tiny import write_tiny_bundle
@@ -13,9 +15,9 @@ from tests.runtime.bundle.tiny import write_tiny_bundle
 from t2s_engines.doctor import Examination, Machine, Verdict, examine
 from t2s_engines.doctor.bundle_needs import Target, check_bundle
 from t2s_engines.doctor.engines import check_cache
-from t2s_engines.doctor.exercise import exercise, smallest_graph
+from t2s_engines.doctor.exercise import candidates, exercise
 from t2s_rt.backends import FakeSession
-from t2s_rt.bundle import Bundle, load_bundle
+from t2s_rt.bundle import Bundle, GraphEntry, load_bundle
 from t2s_rt.errors import BackendError, BundleError
 from t2s_rt.plans import DeviceIdentity, EngineCache, EngineKey, Sidecar, SignOff
 
@@ -108,9 +110,14 @@ def _store(bundle: Bundle, tensorrt: str = "10.3.0.30", plan: bytes = b"plan") -
     return folder
 
 
-def _sign(folder: Path, verdict: str, *faults: str) -> None:
-    plan = hashlib.sha256((folder / "engine.plan").read_bytes()).hexdigest()
-    sign = SignOff(verdict, plan, "2026-11-25T00:00:00+00:00", "test", (), {}, {}, faults)  # type: ignore[arg-type]
+def _sign(
+    folder: Path, verdict: Literal["passed", "failed"], *faults: str, plan: str | None = None
+) -> None:
+    found = hashlib.sha256((folder / "engine.plan").read_bytes()).hexdigest()
+    sign = SignOff(
+        verdict=verdict, plan_sha256=plan or found, verified="2026-11-25T00:00:00+00:00",
+        verifier="test", scenes=(), figures={}, floors={}, faults=faults,
+    )  # fmt: skip
     (folder / "verified.json").write_text(sign.to_json())
 
 
@@ -126,6 +133,8 @@ def _engine(release: tuple[int, ...] = (10, 3, 0)) -> Verdict:
 
 def test_an_engine_is_as_good_as_its_verdict(nano: Bundle, cache: Path) -> None:
     assert _engine().found == "none built yet" and "t2s-rt build" in _engine().do
+    (cache / "timing").mkdir(parents=True)
+    assert _engine().found == "none built yet"
     folder = _store(nano)
     assert _engine().level == "warning" and "infer refuses it" in _engine().found
     _sign(folder, "passed")
@@ -141,11 +150,12 @@ def test_an_engine_is_as_good_as_its_verdict(nano: Bundle, cache: Path) -> None:
 
 def test_a_rebuilt_engine_is_not_vouched_for(nano: Bundle, cache: Path) -> None:
     folder = _store(nano)
-    _sign(folder, "passed")
-    text = (folder / "verified.json").read_text()
-    plan = hashlib.sha256(b"plan").hexdigest()
-    (folder / "verified.json").write_text(text.replace(plan, "0" * 64))
+    _sign(folder, "passed", plan="0" * 64)
     assert _engine().level == "warning" and "not verified" in _engine().found
+    (folder / "verified.json").write_text("{")
+    assert _engine().level == "warning" and _engine().do == "t2s-rt verify again"
+    (folder / "engine.plan").unlink()
+    assert _engine().level == "warning" and "no plan" in _engine().found
 
 
 def test_a_cache_below_a_file_cannot_be_written(cache: Path) -> None:
@@ -167,7 +177,7 @@ def _homeless() -> Path:
 
 
 def test_the_smallest_graph_really_runs(nano: Bundle) -> None:
-    entry = smallest_graph(nano)
+    entry = candidates(nano)[0]
     flying = {
         graph.role: sum(file.bytes for file in graph.files)
         for graph in nano.graphs
@@ -178,11 +188,9 @@ def test_the_smallest_graph_really_runs(nano: Bundle) -> None:
 
 
 def test_numbers_that_are_none_are_a_failure(nano: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    import numpy as np
-
     import t2s_engines.doctor.exercise as module
 
-    entry = smallest_graph(nano)
+    entry = candidates(nano)[0]
 
     def spoiled(*_: object, **__: object) -> FakeSession:
         shape = [1 if isinstance(size, str) else size for size in entry.outputs[0].shape]
@@ -195,9 +203,39 @@ def test_numbers_that_are_none_are_a_failure(nano: Bundle, monkeypatch: pytest.M
         exercise(nano, "onnxruntime-cpu")
 
 
+def test_a_gpu_backend_is_tried_with_whatever_engine_there_is(
+    nano: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from t2s_rt.backends import BACKENDS, BackendKind
+
+    tried: list[str] = []
+
+    def only_fp16(entry: GraphEntry, *_: object) -> FakeSession:
+        tried.append(f"{entry.role} {entry.precision}")
+        if entry.precision != "fp16":
+            raise BackendError(f"no engine of {entry.role} {entry.precision}")
+        shapes = [[1 if isinstance(s, str) else s for s in out.shape] for out in entry.outputs]
+        names = [out.name for out in entry.outputs]
+        arrays = {n: np.zeros(s, np.float32) for n, s in zip(names, shapes, strict=True)}
+        return FakeSession(entry, lambda _: arrays)
+
+    kind = BackendKind("engines", "json", "tensorrt", "gpu", only_fp16)
+    monkeypatch.setitem(BACKENDS, "engines", kind)
+    assert "fp16 on fake" in exercise(nano, "engines")
+    assert {name.split()[1] for name in tried[:-1]} == {"fp32"}
+
+    def none(entry: GraphEntry, *_: object) -> FakeSession:
+        raise BackendError(f"no engine of {entry.role} {entry.precision}")
+
+    monkeypatch.setitem(BACKENDS, "engines", BackendKind("engines", "json", "x", "gpu", none))
+    first = candidates(nano)[0]
+    with pytest.raises(BackendError, match=f"no engine of {first.role} fp32"):
+        exercise(nano, "engines")
+
+
 def test_a_bundle_without_a_graph_that_flies(nano: Bundle) -> None:
     with pytest.raises(BundleError, match="that flies"):
-        smallest_graph(replace(nano, graphs=()))
+        candidates(replace(nano, graphs=()))
 
 
 def test_a_broken_bundle_ends_with_3_after_all_other_verdicts(tmp_path: Path) -> None:
