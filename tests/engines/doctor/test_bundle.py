@@ -12,10 +12,12 @@ import pytest
 from tests.engines.doctor.trees import LAPTOP, laptop, orin, server, thor, tree
 from tests.runtime.bundle.tiny import write_tiny_bundle
 
-from t2s_engines.doctor import Examination, Machine, Verdict, examine
 from t2s_engines.doctor.bundle_needs import Target, check_bundle
 from t2s_engines.doctor.engines import check_cache
+from t2s_engines.doctor.examine import Examination, examine
 from t2s_engines.doctor.exercise import candidates, exercise
+from t2s_engines.doctor.machine import Machine
+from t2s_engines.doctor.verdicts import Verdict
 from t2s_rt.backends import FakeSession
 from t2s_rt.bundle import Bundle, GraphEntry, load_bundle
 from t2s_rt.errors import BackendError, BundleError

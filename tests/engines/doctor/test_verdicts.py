@@ -18,13 +18,14 @@ from tests.engines.doctor.trees import (
     thor,
 )
 
-from t2s_engines.doctor import Machine, Verdict
 from t2s_engines.doctor.gpu import check_gpu, check_jetson
 from t2s_engines.doctor.host import check_host
 from t2s_engines.doctor.jetson import find_jetson
+from t2s_engines.doctor.machine import Machine
 from t2s_engines.doctor.nvidia import find_nvidia
 from t2s_engines.doctor.packages import check_packages
 from t2s_engines.doctor.tensorrt import check_tensorrt, find_tensorrt
+from t2s_engines.doctor.verdicts import Verdict
 
 
 def verdicts(machine: Machine) -> list[Verdict]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from t2s_engines.doctor import Machine
+from t2s_engines.doctor.machine import Machine
 
 X86_FLAGS = "fpu sse2 avx avx2 fma avx512f avx512_vnni"
 ARM_FEATURES = "fp asimd aes crc32 fphp asimdhp asimddp"
