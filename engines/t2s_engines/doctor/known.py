@@ -47,7 +47,7 @@ class KnownFault:
     capabilities: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
-    form: Callable[[GraphFacts], bool] = bool
+    form: Callable[[GraphFacts], bool] = lambda graph: True
     level: Level = "warning"
 
     def hits(self, release: Version, capabilities: Iterable[str], graph: GraphFacts) -> bool:
@@ -84,7 +84,7 @@ def _batches(graph: GraphFacts) -> bool:
 
 KNOWN_FAULTS: tuple[KnownFault, ...] = (
     KnownFault(
-        threads=("NVIDIA/TensorRT#4813", "lightly-train#917"),
+        threads=("NVIDIA/TensorRT#4813", "lightly-ai/lightly-train#917"),
         releases=(((10, 13, 3), ()),),
         roles=("detector",),
         form=_samples,
@@ -139,7 +139,7 @@ KNOWN_FAULTS: tuple[KnownFault, ...] = (
         do=_FP32,
     ),
     KnownFault(
-        threads=("NVIDIA/TensorRT#3413", "mmdetection#11342"),
+        threads=("NVIDIA/TensorRT#3413", "open-mmlab/mmdetection#11342"),
         releases=(((8, 6), (8, 6)),),
         roles=("detector",),
         precisions=("fp16",),
@@ -169,7 +169,7 @@ KNOWN_FAULTS: tuple[KnownFault, ...] = (
     ),
     KnownFault(
         threads=("NVIDIA/TensorRT#2922", "NVIDIA/TensorRT#3101", "NVIDIA/TensorRT#2564",
-                 "efficientvit#142"),
+                 "mit-han-lab/efficientvit#142"),
         releases=(((8,), ()),),
         precisions=("fp16",),
         form=_small_norms,
@@ -177,7 +177,7 @@ KNOWN_FAULTS: tuple[KnownFault, ...] = (
         do="export again: this t2s-rt keeps norms in float32 inside fp16 graphs",
     ),
     KnownFault(
-        threads=("nanosam, README",),
+        threads=("NVIDIA-AI-IOT/nanosam, README",),
         releases=(((8,), ()),),
         roles=("mask_encoder",),
         precisions=("fp16",),
@@ -211,7 +211,7 @@ KNOWN_FAULTS: tuple[KnownFault, ...] = (
         do=_FP32,
     ),
     KnownFault(
-        threads=("D-FINE#44",),
+        threads=("Peterande/D-FINE#44",),
         releases=(((8,), ()),),
         capabilities=("8.0", "8.6", "8.7", "8.9", "9.0", "10.0", "10.3", "11.0", "12.0", "12.1"),
         roles=("detector",),

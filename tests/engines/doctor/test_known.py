@@ -32,13 +32,13 @@ HITS: list[tuple[str, str, str, GraphFacts]] = [
     ("NVIDIA/TensorRT#3413", "8.6.1", "8.0", replace(GATHER, precision="fp16")),
     ("NVIDIA/TensorRT#3652", "8.6.1", "8.6", replace(GATHER, precision="fp16")),
     ("NVIDIA/TensorRT-LLM#3223", "8.6.2", "8.7", VIT),
-    ("efficientvit#142", "10.16", "9.0", replace(VIT, float32_norms=False)),
-    ("nanosam, README", "10.3.0", "8.7", replace(VIT, architecture="mobile_sam")),
+    ("mit-han-lab/efficientvit#142", "10.16", "9.0", replace(VIT, float32_norms=False)),
+    ("NVIDIA-AI-IOT/nanosam, README", "10.3.0", "8.7", replace(VIT, architecture="mobile_sam")),
     ("NVIDIA/TensorRT#4853", "10.11.0.33", "9.0", PLAIN),
     ("NVIDIA/TensorRT#4853", "11.1", "9.0", PLAIN),
     ("NVIDIA/TensorRT#3777", "10.0.0.6", "9.0", PLAIN),
     ("NVIDIA/TensorRT#3908", "10.0.1.6", "9.0", replace(VIT, role="clip_dense")),
-    ("D-FINE#44", "10.3.0", "8.7", GATHER),
+    ("Peterande/D-FINE#44", "10.3.0", "8.7", GATHER),
 ]
 MISSES: list[tuple[str, str, str, GraphFacts]] = [
     ("NVIDIA/TensorRT#4813", "10.13.3.9", "11.0", GATHER),
@@ -54,13 +54,13 @@ MISSES: list[tuple[str, str, str, GraphFacts]] = [
     ("NVIDIA/TensorRT#3413", "8.6.1", "8.0", GATHER),
     ("NVIDIA/TensorRT#3652", "8.6.1", "7.0", replace(GATHER, precision="fp16")),
     ("NVIDIA/TensorRT-LLM#3223", "10.3.0", "8.7", VIT),
-    ("efficientvit#142", "10.16", "9.0", VIT),
-    ("nanosam, README", "10.3.0", "8.7", VIT),
+    ("mit-han-lab/efficientvit#142", "10.16", "9.0", VIT),
+    ("NVIDIA-AI-IOT/nanosam, README", "10.3.0", "8.7", VIT),
     ("NVIDIA/TensorRT#4853", "10.12.0", "9.0", PLAIN),
     ("NVIDIA/TensorRT#4853", "11.1", "9.0", replace(PLAIN, batches=False)),
     ("NVIDIA/TensorRT#3777", "10.0.1", "9.0", PLAIN),
     ("NVIDIA/TensorRT#3908", "10.0.1", "9.0", VIT),
-    ("D-FINE#44", "10.3.0", "7.5", GATHER),
+    ("Peterande/D-FINE#44", "10.3.0", "7.5", GATHER),
 ]
 
 
