@@ -127,6 +127,18 @@ def test_fixed_buffers_and_results_that_are_the_callers(tmp_path: Path) -> None:
         np.testing.assert_allclose(again["total"], formula(b)["total"], rtol=1e-6)
 
 
+def test_no_fixed_buffers_where_an_output_may_change(tmp_path: Path) -> None:
+    static = write_entry(tmp_path / "static.onnx", B=3, T=4)
+    total, chosen = static.outputs
+    entry = dataclasses.replace(
+        static, outputs=(dataclasses.replace(total, shape=(3, "Q")), chosen)
+    )
+    with BindingSession(entry, BackendOptions(cuda_graph=True)) as session:
+        assert session.describe().endswith(", no CUDA graph: Q may change")
+        feeds = example(3, 4)
+        np.testing.assert_allclose(session.run(feeds)["total"], formula(feeds)["total"], 1e-6)
+
+
 def test_a_failing_run_leaves_the_session_usable() -> None:
     entry = load_bundle(NANO_ROOT).graph("clip_text")
     with BindingSession(entry) as session:

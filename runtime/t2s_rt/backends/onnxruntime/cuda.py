@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from t2s_rt.backends.onnxruntime.binding import BindingSession
+from t2s_rt.backends.onnxruntime.binding import BindingSession, changing_sizes
 from t2s_rt.backends.onnxruntime.library import Provider, import_onnxruntime
 from t2s_rt.backends.onnxruntime.placement import (
     CPU,
@@ -95,8 +95,8 @@ class OnnxRuntimeCudaSession(BindingSession):
         return f"{super().describe()}, {told}"
 
     def _provider_list(self, entry: GraphEntry, onnxruntime: Any) -> list[Provider]:
-        static = all(isinstance(size, int) for spec in entry.inputs for size in spec.shape)
-        return [cuda_provider(self._chosen, self._chosen.cuda_graph and static), CPU]
+        graph = self._chosen.cuda_graph and not changing_sizes(entry)
+        return [cuda_provider(self._chosen, graph), CPU]
 
     def _configure(self, settings: Any) -> None:
         settings.add_session_config_entry(RECORD_PLACEMENT, "1")
