@@ -26,7 +26,7 @@ def _write(folder: Path, labels: NDArray[np.uint8], confidence: NDArray[np.uint8
     for name, pixels in (("labels", labels), ("confidence", confidence)):
         with rasterio.open(
             folder / f"a.{name}.tif", "w", driver="GTiff", height=8, width=8, count=1,
-            dtype="uint8", crs="EPSG:32633", transform=rasterio.Affine(1, 0, 500000, 0, -1, 5400000),
+            dtype="uint8", crs="EPSG:32633", transform=rasterio.Affine(1, 0, 5, 0, -1, 5),
         ) as target:  # fmt: skip
             target.write(pixels, 1)
     return folder
