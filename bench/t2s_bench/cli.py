@@ -70,7 +70,7 @@ def run(
 @click.option(
     "--size",
     type=click.IntRange(0),
-    default=4096,
+    default=3000,
     show_default=True,
     help="Edge of the synthetic scene in pixels; 0 leaves it out.",
 )

@@ -95,7 +95,7 @@ def measure_overlap(
         gsd: its ground resolution, metres per pixel: finer than the bundle's, so that there is
             something to read.
         batch: tiles in a call in ``batched``.
-        rounds: counted passes of each way, after one that opens the models.
+        rounds: passes of each way.
         threads: in all; None takes one per core.
 
     Returns:
@@ -118,11 +118,14 @@ def measure_overlap(
             write_scene(scene_spec(_SEED, size, gsd), drawn)
             paths.append(("synthetic", drawn))
         measured = []
-        for number, (kind, path) in enumerate(paths):
-            with ExitStack() as stack:
-                ways = list(_ways(stack, bundle, route, batch, threads))
+        with ExitStack() as stack:
+            pipelines = dict(_pipelines(stack, bundle, route, batch, threads))
+            for pipeline in pipelines.values():  # opens the models
+                pipeline.score_image(np.zeros((64, 64, 3), np.uint8), pack)
+            for number, (kind, path) in enumerate(paths):
+                ways = [_Way(name, pipeline) for name, pipeline in pipelines.items()]
                 found = _measure_scene(path, pack, ways, rounds, Path(folder) / str(number))
-            measured.append({"kind": kind, "name": path.name, **found})
+                measured.append({"kind": kind, "name": path.name, **found})
     return {
         "what": "one tile after another beside reading ahead, tiles side by side and in batches",
         "bundle": bundle.name,
@@ -138,9 +141,9 @@ def measure_overlap(
     }
 
 
-def _ways(
+def _pipelines(
     stack: ExitStack, bundle: Bundle, route: RouteName, batch: int, threads: int | None
-) -> Iterator[_Way]:
+) -> Iterator[tuple[str, Pipeline]]:
     size = sum(file.bytes for graph in bundle.manifest.graphs for file in graph.files)
     workers, each = PipelineSettings(threads=threads).parallel(size)
     one_tile: dict[str, Any] = {"workers": 1, "batch": 1, "side_by_side": False}
@@ -151,8 +154,7 @@ def _ways(
         ("overlapped", {"workers": workers, "threads": threads}),
         ("batched", {"workers": workers, "threads": threads, "batch": batch}),
     ):
-        pipeline = stack.enter_context(Pipeline.from_bundle(bundle, route=route, **changes))
-        yield _Way(name, pipeline)
+        yield name, stack.enter_context(Pipeline.from_bundle(bundle, route=route, **changes))
 
 
 def _measure_scene(
@@ -163,8 +165,6 @@ def _measure_scene(
         report = way.pipeline(path, pack, folder / way.name, stem="scene", overwrite=True)
         return time.perf_counter() - start, report
 
-    for way in ways:
-        run(way)  # opens the models
     for number in range(rounds):
         # each comes first in turn: a clock that slows down as the round goes on is nobody's own
         for shift in range(len(ways)):
