@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Literal
 
-from t2s_rt.backends import Session, choose_backend, open_session
+from t2s_rt.backends import BackendOptions, Session, choose_backend, open_session
 from t2s_rt.bundle import Bundle, GraphEntry
 from t2s_rt.contracts import PRECISIONS, Precision, Role
 from t2s_rt.errors import UsageError
@@ -103,6 +103,7 @@ class Models:
         roles: Collection[Role] = IMAGE_ROLES,
         *,
         threads: int | None = None,
+        options: BackendOptions | None = None,
         clip_overlap: float = 0.0,
     ) -> Models:
         """Open the graphs of some roles, and nothing else.
@@ -116,6 +117,7 @@ class Models:
                 ``clip_dense`` does what ``clip_patches`` does: of both only it is opened, and
                 it stands in where the bundle has no ``clip_patches``.
             threads: as for :func:`t2s_rt.backends.open_session`.
+            options: likewise.
             clip_overlap: of the windows of dense CLIP, see :class:`ClipEncoder`.
 
         Raises:
@@ -131,7 +133,9 @@ class Models:
         }
         with ExitStack() as stack:
             opened: dict[Role, Session] = {
-                role: stack.enter_context(open_session(entry, backend, threads=threads))
+                role: stack.enter_context(
+                    open_session(entry, backend, threads=threads, options=options)
+                )
                 for role, entry in entries.items()
             }
             models = cls(
@@ -159,10 +163,16 @@ class Models:
         """One line for each session: what runs where, and why there."""
         return tuple(session.describe() for session in self.sessions)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know about the opened sessions, each thing once."""
+        return tuple(dict.fromkeys(text for item in self.sessions for text in item.warnings))
+
     def close(self) -> None:
-        """Close every session; a second call does nothing."""
-        for session in self.sessions:
-            session.close()
+        """Close every session, also where one of them fails; a second call does nothing."""
+        with ExitStack() as stack:
+            for session in self.sessions:
+                stack.callback(session.close)
 
     def __enter__(self) -> Models:
         """Return the models; leaving the block closes them."""
