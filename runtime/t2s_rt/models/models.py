@@ -103,8 +103,8 @@ class Models:
         roles: Collection[Role] = IMAGE_ROLES,
         *,
         threads: int | None = None,
-        options: BackendOptions | None = None,
         clip_overlap: float = 0.0,
+        options: BackendOptions | None = None,
     ) -> Models:
         """Open the graphs of some roles, and nothing else.
 
@@ -117,8 +117,8 @@ class Models:
                 ``clip_dense`` does what ``clip_patches`` does: of both only it is opened, and
                 it stands in where the bundle has no ``clip_patches``.
             threads: as for :func:`t2s_rt.backends.open_session`.
-            options: likewise.
             clip_overlap: of the windows of dense CLIP, see :class:`ClipEncoder`.
+            options: how the sessions run, see :class:`t2s_rt.backends.BackendOptions`.
 
         Raises:
             UsageError: an unknown precision, backend or set of roles.

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from t2s_rt.backends import Session, choose_backend, open_session
-from t2s_rt.bundle import Bundle, GraphEntry
+from t2s_rt.backends import open_session
+from t2s_rt.bundle import Bundle
 from t2s_rt.errors import BundleError
 from t2s_rt.prompts.bank import Colour, choose_colour, find, load_bank, related
 from t2s_rt.prompts.caption import caption_inputs
@@ -190,7 +190,7 @@ def _encode_caption(
     attention = np.pad(masks.self_attention_mask, ((0, 0), (0, pad), (0, pad)))
     # a padding token attends to itself: a row without any key has no softmax
     attention[0, len(ids) :, len(ids) :] |= np.eye(pad, dtype=np.bool_)
-    with _open_encoder(entry, backend, threads) as session:
+    with open_session(entry, backend, threads=threads) as session:
         features = session.run(
             {
                 "input_ids": np.pad(ids[None], ((0, 0), (0, pad))),
@@ -199,15 +199,6 @@ def _encode_caption(
             }
         )["text_features"]
     return np.ascontiguousarray(features[:, : len(ids)])
-
-
-def _open_encoder(entry: GraphEntry, backend: str, threads: int | None) -> Session:
-    """A text encoder's session. No engine is ever built of one: words are embedded on the ground,
-    so where TensorRT was asked for, or chosen, ONNX Runtime stands in on the CPU."""
-    chosen = choose_backend(backend).kind.name
-    return open_session(
-        entry, "onnxruntime-cpu" if chosen == "tensorrt" else backend, threads=threads
-    )
 
 
 def _clip_text(
@@ -254,7 +245,7 @@ def _embed_texts(
     size = entry.inputs[0].shape[0]
     step = size if isinstance(size, int) else _TEXTS_PER_CALL
     rows = []
-    with _open_encoder(entry, backend, threads) as session:
+    with open_session(entry, backend, threads=threads) as session:
         for start in range(0, len(ids), step):
             chunk = ids[start : start + step]
             missing = step - len(chunk) if isinstance(size, int) else 0
