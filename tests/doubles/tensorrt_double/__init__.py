@@ -10,7 +10,6 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-
 from tests.doubles.control import Control
 from tests.doubles.tensorrt_double import basics, building, engine, execution, network
 from tests.doubles.tensorrt_double.basics import numpy_type
@@ -34,9 +33,7 @@ def build_module(control: Control) -> ModuleType:
     trt.__path__ = []
     trt._control = control
     severity = add_enums(trt, release)
-    root = type(
-        "pybind11_object", (Object,), {"_device": control.device, "_release": release}
-    )
+    root = type("pybind11_object", (Object,), {"_device": control.device, "_release": release})
     for template in (
         *basics.TEMPLATES,
         *network.TEMPLATES,

@@ -7,10 +7,27 @@ import json
 from typing import Any
 
 from tests.doubles.tensorrt_double.basics import host_memory, report, shape_of
+from tests.doubles.tensorrt_double.names import (
+    BuilderFlag,
+    DeviceType,
+    Dims,
+    EngineCapability,
+    HardwareCompatibilityLevel,
+    ICudaEngine,
+    IErrorRecorder,
+    IHostMemory,
+    ILogger,
+    INetworkDefinition,
+    IProgressMonitor,
+    MemoryPoolType,
+    PreviewFeature,
+    ProfilingVerbosity,
+    RuntimePlatform,
+    TilingOptimizationLevel,
+)
 from tests.doubles.tensorrt_double.pybind import (
     Buffer,
     CrashError,
-    CStr,
     Object,
     UInt,
     make,
@@ -18,12 +35,6 @@ from tests.doubles.tensorrt_double.pybind import (
     only,
 )
 from tests.doubles.tensorrt_double.simulation import build
-
-# named in annotations, which are read as text: each release has its own
-BuilderFlag = DeviceType = EngineCapability = HardwareCompatibilityLevel = ICudaEngine = Any
-ILogger = INetworkDefinition = IProgressMonitor = MemoryPoolType = PreviewFeature = Any
-ProfilingVerbosity = TilingOptimizationLevel = RuntimePlatform = Dims = IHostMemory = Any
-IErrorRecorder = Any
 
 __all__ = ["TEMPLATES"]
 
@@ -48,9 +59,7 @@ class IOptimizationProfile(Object):
     def get_shape(self, input: str) -> list[Any]:
         return [shape_of(self._trt, shape) for shape in self._shapes.get(input, ())]
 
-    def set_shape_input(
-        self, input: str, min: list[int], opt: list[int], max: list[int]
-    ) -> None:
+    def set_shape_input(self, input: str, min: list[int], opt: list[int], max: list[int]) -> None:
         raise RuntimeError("min input provided for shape tensor is inconsistent with other inputs.")
 
     @property

@@ -9,14 +9,25 @@ from typing import Any
 
 from tests.doubles.tensorrt_double.basics import host_memory, report, shape_of
 from tests.doubles.tensorrt_double.model import Tensor
+from tests.doubles.tensorrt_double.names import (
+    DataType,
+    Dims,
+    EngineCapability,
+    ExecutionContextAllocationStrategy,
+    HardwareCompatibilityLevel,
+    IErrorRecorder,
+    IExecutionContext,
+    IHostMemory,
+    ILogger,
+    LayerInformationFormat,
+    ProfilingVerbosity,
+    SerializationFlag,
+    TensorFormat,
+    TensorIOMode,
+    TensorLocation,
+)
 from tests.doubles.tensorrt_double.plan import Plan, PlanError
 from tests.doubles.tensorrt_double.pybind import Buffer, CStr, Object, UInt, make, number, only
-
-# named in annotations, which are read as text: each release has its own
-DataType = Dims = EngineCapability = ExecutionContextAllocationStrategy = IErrorRecorder = Any
-HardwareCompatibilityLevel = IExecutionContext = IHostMemory = ILogger = Any
-LayerInformationFormat = ProfilingVerbosity = SerializationFlag = TensorFormat = Any
-TensorIOMode = TensorLocation = Any
 
 __all__ = ["TEMPLATES"]
 

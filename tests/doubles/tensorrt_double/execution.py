@@ -8,11 +8,21 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-
 from tests.doubles import device as gpu
 from tests.doubles.device import CudaError
 from tests.doubles.tensorrt_double.basics import numpy_type, report, shape_of
 from tests.doubles.tensorrt_double.model import Tensor
+from tests.doubles.tensorrt_double.names import (
+    AnyList,
+    AnyTuple,
+    Dims,
+    ICudaEngine,
+    ILogger,
+    IProfiler,
+    ParserError,
+    TensorLocation,
+    Weights,
+)
 from tests.doubles.tensorrt_double.network import read_model
 from tests.doubles.tensorrt_double.pybind import (
     Buffer,
@@ -23,10 +33,6 @@ from tests.doubles.tensorrt_double.pybind import (
     converted,
     only,
 )
-
-# named in annotations, which are read as text: each release has its own
-AnyList = AnyTuple = Dims = ICudaEngine = ILogger = IProfiler = ParserError = Weights = Any
-TensorLocation = Any
 
 __all__ = ["TEMPLATES"]
 
@@ -311,9 +317,7 @@ class Refitter(Object):
     def set_named_weights__1(self, name: CStr, weights: Weights) -> bool:
         return self._set(name, weights)
 
-    def set_named_weights__2(
-        self, name: CStr, weights: Weights, location: TensorLocation
-    ) -> bool:
+    def set_named_weights__2(self, name: CStr, weights: Weights, location: TensorLocation) -> bool:
         return self._set(name, weights)
 
     def _set(self, name: str, weights: Any) -> bool:

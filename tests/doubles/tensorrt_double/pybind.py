@@ -21,10 +21,9 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
 from tests.doubles.device import Device
 
 __all__ = [
@@ -114,7 +113,7 @@ class Object(metaclass=_Meta):
 
 def make(cls: type, **state: Any) -> Any:
     """An object as the library hands it out, past the constructor that Python does not have."""
-    made = object.__new__(cls)
+    made: Any = object.__new__(cls)
     object.__setattr__(made, "_ready", True)
     for name, value in state.items():
         object.__setattr__(made, name, value)
@@ -330,6 +329,8 @@ class _EnumBase:
     """pybind11's ``enum_``: neither an int nor an ``enum.Enum``."""
 
     __slots__ = ("_value",)
+    if TYPE_CHECKING:
+        _value: int
     _names: Mapping[int, str]
     _ordered = False
     __members__: Mapping[str, _EnumBase]
@@ -363,7 +364,7 @@ class _EnumBase:
         return hash(self._value)
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other._value == self._value  # type: ignore[attr-defined]
+        return type(other) is type(self) and other._value == self._value
 
     def _compare(self, other: Any, test: Callable[[int, int], bool]) -> Any:
         if type(other) is type(self) and self._ordered:
@@ -405,9 +406,7 @@ def make_enum(
     names: dict[int, str] = {}
     for key, value in pairs.items():
         names.setdefault(value, key)
-    made: Any = type(
-        name, (_EnumBase,), {"__slots__": (), "_names": names, "_ordered": ordered}
-    )
+    made: Any = type(name, (_EnumBase,), {"__slots__": (), "_names": names, "_ordered": ordered})
     made.__module__ = "tensorrt.tensorrt"
     made.__members__ = {key: made(value) for key, value in pairs.items()}
     for key, member in made.__members__.items():
