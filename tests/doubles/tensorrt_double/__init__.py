@@ -11,7 +11,16 @@ from typing import Any
 
 import numpy as np
 from tests.doubles.control import Control
-from tests.doubles.tensorrt_double import basics, building, engine, execution, network
+from tests.doubles.tensorrt_double import (
+    basics,
+    building,
+    engine,
+    execution,
+    inspection,
+    network,
+    profiles,
+    refitting,
+)
 from tests.doubles.tensorrt_double.basics import numpy_type
 from tests.doubles.tensorrt_double.pybind import CrashError, Object, has, release_class
 from tests.doubles.tensorrt_double.releases import RELEASES, add_enums
@@ -37,9 +46,12 @@ def build_module(control: Control) -> ModuleType:
     for template in (
         *basics.TEMPLATES,
         *network.TEMPLATES,
+        *profiles.TEMPLATES,
         *building.TEMPLATES,
+        *inspection.TEMPLATES,
         *engine.TEMPLATES,
         *execution.TEMPLATES,
+        *refitting.TEMPLATES,
     ):
         if not has(template, release):
             continue

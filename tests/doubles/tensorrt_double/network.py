@@ -114,10 +114,12 @@ class INetworkDefinition(Object):
         return number(self._release)[0] == 8 and not self._flags & 1
 
     def get_input(self, index: int) -> ITensor | None:
-        return self._at(self._model.inputs if self._model else [], index, True)
+        found: ITensor | None = self._at(self._model.inputs if self._model else [], index, True)
+        return found
 
     def get_output(self, index: int) -> ITensor | None:
-        return self._at(self._model.outputs if self._model else [], index, False)
+        found: ITensor | None = self._at(self._model.outputs if self._model else [], index, False)
+        return found
 
     def _at(self, tensors: list[Tensor], index: int, is_input: bool) -> Any:
         if not 0 <= index < len(tensors):

@@ -68,7 +68,8 @@ class Plan:
         head = json.dumps(header).encode()
         body = head + self.model.proto.SerializeToString(deterministic=True)
         digest = hashlib.sha256(body).digest()
-        return MAGIC + _HEAD.pack(len(body), len(head), digest) + body
+        content: bytes = MAGIC + _HEAD.pack(len(body), len(head), digest) + body
+        return content
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Plan:
