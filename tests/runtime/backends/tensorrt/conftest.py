@@ -7,34 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.doubles import Control, tensorrt_double
+from tests.doubles import Control
 from tests.runtime.backends.tensorrt.engines import build_engine, open_engine
 from tests.runtime.backends.tensorrt.graphs import write_decoder, write_encoder
+from tests.runtime.backends.tensorrt.installation import INSTALLATIONS, installed
 
 from t2s_rt.backends.tensorrt import TensorRtSession
 
 Open = Callable[..., TensorRtSession]
 
-INSTALLATIONS = {
-    "8.6": {"layout": "cudart", "cuda": 12020},
-    "10.3": {"layout": "bindings", "cuda": 12060},
-    "10.13": {"layout": "bindings", "cuda": 13000},
-    "11.4": {"layout": "bindings", "cuda": 13020},
-}
-"""TensorRT with the cuda-python and CUDA of its time."""
-
 
 @pytest.fixture(params=INSTALLATIONS)
 def every_release(request: pytest.FixtureRequest) -> Iterator[Control]:
     """Each release in turn; misuse and leaks fail the test at its end."""
-    with tensorrt_double(request.param, **INSTALLATIONS[request.param]) as control:
+    with installed(request.param) as control:
         yield control
 
 
 @pytest.fixture
 def double() -> Iterator[Control]:
     """One release, where the release makes no difference."""
-    with tensorrt_double("10.13") as control:
+    with installed("10.13") as control:
         yield control
 
 

@@ -117,4 +117,5 @@ def prompts(seed: int, count: int) -> Arrays:
 def decode(embedding: NDArray[np.float32], points: Arrays) -> NDArray[np.float32]:
     """The decoder's ``mask_logits``."""
     weights = points["point_coords"].sum(axis=2) * points["point_labels"]
-    return (embedding * weights.sum(axis=1)[:, None, None, None]).astype(np.float32)
+    masks: NDArray[np.float32] = embedding * weights.sum(axis=1)[:, None, None, None]
+    return masks
