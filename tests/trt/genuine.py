@@ -52,7 +52,7 @@ class Genuine:
     """What was obtained.
 
     Attributes:
-        folder: holds ``tensorrt-RELEASE/``, ``stub-MAJOR/`` and ``cuda/``.
+        folder: holds ``tensorrt-RELEASE/``, ``stub-MAJOR/``, ``cuda/`` and ``tools/``.
     """
 
     folder: Path
@@ -99,7 +99,7 @@ def obtain() -> Genuine:
     if compiler is None:
         raise UnavailableError("no C compiler: the stub of libnvinfer cannot be built")
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "t2s-rt-tests"
-    listed = Path(__file__).with_name("wheels.txt").read_text(encoding="utf-8")
+    listed = Path(__file__).with_name("requirements.txt").read_text(encoding="utf-8")
     digest = hashlib.sha256((listed + _STUB).encode()).hexdigest()[:8]
     name = f"cp{sys.version_info.major}{sys.version_info.minor}-{digest}"
     final = root / f"genuine-{name}"
@@ -124,7 +124,7 @@ def _locked(path: Path) -> Iterator[None]:
 def _download(made: Path) -> None:
     """Fetch the wheels and unpack each where it belongs."""
     wheels = made / "wheels"
-    listed = str(Path(__file__).with_name("wheels.txt"))
+    listed = str(Path(__file__).with_name("requirements.txt"))
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest"]
     done = subprocess.run(
         [*command, str(wheels), "--only-binary", ":all:", "-r", listed],
@@ -137,7 +137,8 @@ def _download(made: Path) -> None:
         raise UnavailableError(f"pip cannot download the genuine bindings: {lines[-1]}")
     for wheel in wheels.glob("*.whl"):
         kind, version = wheel.name.split("-")[:2]
-        target = made / ("cuda" if kind.startswith("cuda") else f"tensorrt-{version}")
+        places = {"tensorrt": f"tensorrt-{version}", "cuda": "cuda"}
+        target = made / places.get(kind.partition("_")[0], "tools")
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(target)
     shutil.rmtree(wheels)

@@ -1,18 +1,20 @@
 """Looks at the genuine tensorrt and prints JSON. Runs in a process of its own.
 
-``probe.py FOLDER RELEASE dump|calls``; ``calls`` reads the table of calls as JSON from the file
-named next.
+``probe.py FOLDER RELEASE dump|factories|calls|stub``; ``calls`` reads the table of calls as JSON
+from the file named next, ``stub`` writes a raw ``.pyi`` file into the folder named next.
 """
 
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
 import re
 import resource
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -27,10 +29,7 @@ def load_genuine(folder: str, release: str) -> ModuleType:
     for library in sorted(Path(folder, f"stub-{major}").iterdir()):
         ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
     sys.path.insert(0, str(Path(folder, f"tensorrt-{release}")))
-    import tensorrt_bindings
-
-    found: ModuleType = tensorrt_bindings
-    return found
+    return importlib.import_module("tensorrt_bindings")
 
 
 def signatures(name: str, text: str | None) -> list[str]:
@@ -113,6 +112,15 @@ def main() -> None:
     if what == "factories":
         print(json.dumps({name: factory(trt, name) for name in ("Builder", "Runtime")}))
         return
+    if what == "stub":
+        sys.path.insert(0, str(Path(folder, "tools")))
+        stubgen = importlib.import_module("pybind11_stubgen")
+        options = ["--print-invalid-expressions-as-is", "-o", rest[0]]
+        sys.argv = ["pybind11-stubgen", "tensorrt_bindings.tensorrt", *options]
+        with open(os.devnull, "w", encoding="utf-8") as silent, redirect_stderr(silent):
+            stubgen.main()
+        print("null")
+        return
     table = json.loads(Path(rest[0]).read_text(encoding="utf-8"))
     found = {code: outcome(code, scope_of(trt, partial(bare, trt))) for code in table}
     print(json.dumps(found))
@@ -137,15 +145,17 @@ def scope_of(trt: ModuleType, new: Callable[[str], Any]) -> dict[str, Any]:
     """The names that a call of the table uses."""
     import numpy as np
 
+    interface: Any = trt.ILogger
+
     class HasInt:
         def __int__(self) -> int:
             return 0
 
-    class NoInit(trt.ILogger):  # type: ignore[misc]
+    class NoInit(interface):  # type: ignore[misc]
         def __init__(self) -> None:
             pass
 
-    class Silent(trt.ILogger):  # type: ignore[misc]
+    class Silent(interface):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
 

@@ -138,13 +138,14 @@ def test_calls_are_taken_and_refused_alike(
     refused = [code for code, found in real.items() if found != "accepted"]
     assert len(refused) > 80  # the genuine module answers, and does not crash at everything
     wrong = []
-    for code in CALLS:
-        with tensorrt_double(release, check=False):
-            import tensorrt
+    with tensorrt_double(release, check=False):
+        import tensorrt
 
-            found = answer(code, scope_of(tensorrt, objects(tensorrt)))
-        if found != real[code]:
-            wrong.append(f"{code}: {found} here, {real[code]} from the genuine bindings")
+        scope = scope_of(tensorrt, objects(tensorrt))
+        for code in CALLS:
+            found = answer(code, dict(scope))
+            if found != real[code]:
+                wrong.append(f"{code}: {found} here, {real[code]} from the genuine bindings")
     assert not wrong, "\n".join(wrong)
 
 
