@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from t2s_rt.backends.base import Session
-from t2s_rt.backends.fake import FakeSession, fake_entry
+from t2s_rt.backends.device import Array, CudaArrayLike, DeviceArray, Feed, is_device_array
+from t2s_rt.backends.fake import FakeSession, fake_device_array, fake_entry
 from t2s_rt.backends.onnxruntime_cpu import OnnxRuntimeCpuSession
+from t2s_rt.backends.options import BackendOptions
 from t2s_rt.backends.registry import (
     BACKENDS,
     AutoBackend,
@@ -15,12 +17,19 @@ from t2s_rt.backends.registry import (
 
 __all__ = [
     "BACKENDS",
+    "Array",
     "AutoBackend",
     "BackendKind",
+    "BackendOptions",
+    "CudaArrayLike",
+    "DeviceArray",
     "FakeSession",
+    "Feed",
     "OnnxRuntimeCpuSession",
     "Session",
     "choose_backend",
+    "fake_device_array",
     "fake_entry",
+    "is_device_array",
     "open_session",
 ]

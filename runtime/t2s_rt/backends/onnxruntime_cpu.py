@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from t2s_rt.backends.base import Arrays, Session
+from t2s_rt.backends.base import Session
+from t2s_rt.backends.device import Array
+from t2s_rt.backends.options import BackendOptions
 from t2s_rt.bundle import GraphEntry
 from t2s_rt.errors import BackendError, BundleError, MissingExtraError
 
@@ -30,7 +32,7 @@ class OnnxRuntimeCpuSession(Session):
 
     Args:
         entry: the graph; external data is found beside its file.
-        threads: threads within one operator; None leaves it to ONNX Runtime (one per core).
+        options: its ``threads`` count; None of them leaves it to ONNX Runtime (one per core).
         reason: why this backend was chosen.
 
     Raises:
@@ -42,24 +44,28 @@ class OnnxRuntimeCpuSession(Session):
     backend = "onnxruntime-cpu"
 
     def __init__(
-        self, entry: GraphEntry, threads: int | None = None, reason: str = "asked for"
+        self,
+        entry: GraphEntry,
+        options: BackendOptions | None = None,
+        reason: str = "asked for",
     ) -> None:
         super().__init__(entry, reason)
         try:
             import onnxruntime
         except ImportError as error:
             raise MissingExtraError("the ONNX Runtime backend", "onnxruntime", "cpu") from error
-        options = onnxruntime.SessionOptions()
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.intra_op_num_threads = threads or 0
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _QUIET
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        threads = (options or BackendOptions()).threads
+        settings = onnxruntime.SessionOptions()
+        settings.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        settings.intra_op_num_threads = threads or 0
+        settings.inter_op_num_threads = 1
+        settings.log_severity_level = _QUIET
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._version: str = onnxruntime.__version__
         self._threads = threads
         try:
             self._session: Any = onnxruntime.InferenceSession(
-                str(entry.path), options, providers=["CPUExecutionProvider"]
+                str(entry.path), settings, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # the library's classes share no base below Exception
             raise BackendError(
@@ -75,7 +81,7 @@ class OnnxRuntimeCpuSession(Session):
         threads = "one thread per core" if self._threads is None else f"{self._threads} threads"
         return f"{super().describe()}, ONNX Runtime {self._version}, {threads}"
 
-    def _run(self, feeds: Arrays) -> Arrays:
+    def _run(self, feeds: dict[str, Array], keep: frozenset[str]) -> dict[str, Array]:
         names = [spec.name for spec in self.outputs]
         try:
             return dict(zip(names, self._session.run(names, feeds, self._options), strict=True))

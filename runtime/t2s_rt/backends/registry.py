@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
 from t2s_rt.backends.base import Session
 from t2s_rt.backends.onnxruntime_cpu import OnnxRuntimeCpuSession
+from t2s_rt.backends.options import BackendOptions
 from t2s_rt.bundle import GraphEntry
 from t2s_rt.errors import BackendError, MissingExtraError, UsageError
 
 __all__ = ["BACKENDS", "AutoBackend", "BackendKind", "choose_backend", "open_session"]
 
-Opener = Callable[[GraphEntry, int | None, str], Session]
+Opener = Callable[[GraphEntry, BackendOptions, str], Session]
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class BackendKind:
         package: the import it needs.
         extra: the extra of this project that brings it.
         device: ``"cpu"`` or ``"gpu"``; decides the precision that ``auto`` takes.
-        open: from entry, threads and reason to a session.
+        open: from entry, options and reason to a session.
     """
 
     name: str
@@ -90,21 +91,27 @@ def _choose() -> AutoBackend:
 
 
 def open_session(
-    entry: GraphEntry, backend: str = "auto", *, threads: int | None = None
+    entry: GraphEntry,
+    backend: str = "auto",
+    *,
+    threads: int | None = None,
+    options: BackendOptions | None = None,
 ) -> Session:
     """Load a graph on a backend.
 
     Args:
         entry: the graph, from ``bundle.graph(role, precision)``.
         backend: ``auto`` or a name of :data:`BACKENDS`.
-        threads: threads within one operator, at least 1; None leaves it to the backend.
+        threads: short for ``options`` with these threads.
+        options: how it should run; None takes the defaults.
 
     Raises:
-        UsageError: an unknown backend, or threads below 1.
+        UsageError: an unknown backend, or an option out of range.
         MissingExtraError: the backend is not installed.
         BackendError: the backend refuses the graph.
     """
-    if threads is not None and threads < 1:
-        raise UsageError(f"expected threads of at least 1, found {threads}")
+    chosen = options or BackendOptions()
+    if threads is not None:
+        chosen = replace(chosen, threads=threads)
     choice = choose_backend(backend)
-    return choice.kind.open(entry, threads, choice.reason)
+    return choice.kind.open(entry, chosen, choice.reason)

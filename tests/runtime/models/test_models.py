@@ -43,6 +43,7 @@ def test_the_whole_way_through_onnx_runtime(tiny: Bundle) -> None:
     )
     np.testing.assert_allclose(found.scores, 1 / (1 + np.exp(-best)), atol=1e-5)
     np.testing.assert_allclose(found.boxes[1], [0, 0, 16, 32], atol=1e-4)
+    assert isinstance(embedding.array, np.ndarray)
     np.testing.assert_allclose(embedding.array, 51)
     np.testing.assert_allclose(masks.iou, [[6]], atol=1e-5)
     assert dense.patch.shape == (8, 8, 3)
