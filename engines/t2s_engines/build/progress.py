@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
-__all__ = ["BarProgress", "BuildProgress", "LineProgress", "Silent", "clock", "make_progress"]
+__all__ = ["BarProgress", "BuildProgress", "LineProgress", "clock", "make_progress", "remaining"]
 
 _QUIET_SECONDS = 15.0
 
@@ -32,22 +32,6 @@ class BuildProgress(Protocol):
 
     def end(self) -> None:
         """The build is over, one way or the other."""
-
-
-class Silent:
-    """Says nothing."""
-
-    def begin(self, label: str, steps: bool) -> None:
-        """Nothing."""
-
-    def step(self, phases: Phases) -> None:
-        """Nothing."""
-
-    def note(self, text: str) -> None:
-        """Nothing."""
-
-    def end(self) -> None:
-        """Nothing."""
 
 
 def make_progress() -> BuildProgress:

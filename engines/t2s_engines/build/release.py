@@ -34,10 +34,10 @@ class Release:
         """
         found = re.fullmatch(r"(\d+)\.(\d+)(\.\d+)*", name.strip(), re.ASCII)
         number = (int(found[1]), int(found[2])) if found and len(name) < 32 else (0, 0)
-        if number != (8, 6) and number < (10, 3):
+        if number != (8, 6) and number < (10, 0):
             raise UsageError(
-                f"expected a TensorRT release such as 10.3, 10.13, 11.4, or 8.6 (JetPack 6.0), "
-                f"found {name!r}; t2s-rt builds with 8.6 and with 10.3 and later"
+                "expected a TensorRT release such as 10.3, 10.13 or 11.4, or 8.6 (JetPack 6.0), "
+                f"found {name!r}; t2s-rt builds with 8.6 and with 10 and later"
             )
         return cls(name.strip(), number)
 
@@ -47,12 +47,7 @@ class Release:
         return self.number >= (10, 0)
 
     @property
-    def precision_flags(self) -> bool:
-        """Whether precision is asked for by builder flags, as 8.6 needs it."""
-        return not self.strongly_typed
-
-    @property
-    def flags_creation(self) -> bool:
+    def typing_is_asked(self) -> bool:
         """Whether strong typing has to be asked for; 11 knows nothing else."""
         return (10, 0) <= self.number < (11, 0)
 

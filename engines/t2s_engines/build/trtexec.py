@@ -56,7 +56,7 @@ def trtexec_arguments(
 
 
 def _typing(precision: str, release: Release, float32_layers: Sequence[str]) -> list[str]:
-    if release.flags_creation:
+    if release.typing_is_asked:
         return ["--stronglyTyped"]
     if release.strongly_typed or precision == "fp32":
         return []
