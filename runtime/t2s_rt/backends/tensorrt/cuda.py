@@ -193,9 +193,17 @@ class Cuda:
         """Destroy an event."""
         self._end("cudaEventDestroy", event, doing="destroying an event")
 
+    def record(self, event: int, stream: int) -> None:
+        """Let an event stand for all that is on a stream at this moment."""
+        self._call("cudaEventRecord", event, stream, doing="recording an event")
+
+    def wait_until(self, event: int) -> None:
+        """Let the host wait for what was recorded last; returns at once where nothing was."""
+        self._call("cudaEventSynchronize", event, doing="waiting for the GPU")
+
     def wait_for(self, stream: int, other: int, event: int) -> None:
         """Let a stream wait for what is on another one at this moment; the host does not wait."""
-        self._call("cudaEventRecord", event, other, doing="recording an event")
+        self.record(event, other)
         self._call("cudaStreamWaitEvent", stream, event, 0, doing="ordering two streams")
 
     # graphs
@@ -299,13 +307,17 @@ class Cuda:
     def _drivers(self) -> str:
         driver = self._module.cudaDriverGetVersion()
         runtime = self._module.cudaRuntimeGetVersion()
-        wanted = "{}.{}".format(*_version(int(runtime[1]))) if int(runtime[0]) == 0 else "unknown"
+        wanted = "{}.{}".format(*_version(int(runtime[1]))) if int(runtime[0]) == 0 else "this"
         number = int(driver[1]) if int(driver[0]) == 0 else 0
-        found = "one for CUDA {}.{}".format(*_version(number)) if number else "none"
-        major = _version(number)[0] if number else "your driver's CUDA"
+        if not number:
+            return (
+                f"expected an NVIDIA driver for CUDA {wanted}, found none; install the driver, or "
+                "use --backend onnxruntime-cpu"
+            )
+        major, minor = _version(number)
         return (
-            f"expected an NVIDIA driver for CUDA {wanted} or newer, found {found}; update the "
-            f"driver, or install cuda-python and TensorRT for CUDA {major}"
+            f"expected an NVIDIA driver for CUDA {wanted}, found one for CUDA {major}.{minor}; "
+            f"update the driver, or install cuda-python and TensorRT for CUDA {major}"
         )
 
     def _shortage(self, nbytes: int | None) -> str:
