@@ -148,9 +148,7 @@ def _make_network(
     return _made(lambda: builder.create_network(1 << int(flag)), "network", library)
 
 
-def _parse(
-    network: trt.INetworkDefinition, library: Library, entry: GraphEntry
-) -> trt.OnnxParser:
+def _parse(network: trt.INetworkDefinition, library: Library, entry: GraphEntry) -> trt.OnnxParser:
     """Import the graph by its path: its weights lie beside it."""
     import tensorrt as trt
 
@@ -226,9 +224,7 @@ def _add_profile(
     return profile
 
 
-def _use_timing(
-    config: trt.IBuilderConfig, saved: bytes, library: Library
-) -> trt.ITimingCache:
+def _use_timing(config: trt.IBuilderConfig, saved: bytes, library: Library) -> trt.ITimingCache:
     """Give the builder what was measured before; a file that it refuses counts as empty."""
     for content in dict.fromkeys((saved, b"")):
         cache = config.create_timing_cache(content)
@@ -272,4 +268,3 @@ def _add_monitor(config: trt.IBuilderConfig, release: Release, watch: Watch) -> 
     monitor = _Monitor()
     config.progress_monitor = monitor
     return monitor
-

@@ -13,7 +13,14 @@ from t2s_engines.build.verdicts import Verdict, float32_layers, preflight_verdic
 from t2s_rt.cli._tables import megabytes, show_facts, show_table
 from t2s_rt.plans import DeviceIdentity, EngineCache, InputProfile
 
-__all__ = ["UNKNOWN_DEVICE", "UNKNOWN_DIGEST", "UNKNOWN_VERSION", "Here", "plan_record", "show_plan"]
+__all__ = [
+    "UNKNOWN_DEVICE",
+    "UNKNOWN_DIGEST",
+    "UNKNOWN_VERSION",
+    "Here",
+    "plan_record",
+    "show_plan",
+]
 
 UNKNOWN_DEVICE = "<the GPU's identity, which only the device tells>"
 UNKNOWN_VERSION = "<TensorRT's full version, which only the device tells>"
@@ -121,9 +128,7 @@ def show_plan(plan: BuildPlan, cache: EngineCache, here: Here) -> None:
             for line in (verdict.text, *verdict.problems, *verdict.warnings)
         ],
     )
-    click.echo(
-        "The same by hand; infer takes none of these plans, for trtexec writes no sidecar:"
-    )
+    click.echo("The same by hand; infer takes none of these plans, for trtexec writes no sidecar:")
     for item in record["engines"]:
         if item["trtexec_remark"]:
             click.echo(f"# {item['trtexec_remark']}")
@@ -138,7 +143,9 @@ def _facts(plan: BuildPlan, cache: EngineCache, here: Here) -> list[tuple[str, s
         else "weakly typed, for 8.6 is not strongly typed: float16 is allowed by flag, layers that "
         "are float32 in the graph are pinned (OBEY_PRECISION_CONSTRAINTS)"
     )
-    workspace = "all that is free" if options.workspace is None else f"{options.workspace >> 20} MiB"
+    workspace = (
+        "all that is free" if options.workspace is None else f"{options.workspace >> 20} MiB"
+    )
     weights = "stripped, refitted from the graph at load" if options.strip_weights else "inside"
     return [
         ("bundle", f"{plan.bundle.name} in {plan.bundle.root}"),

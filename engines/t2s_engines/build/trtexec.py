@@ -47,7 +47,9 @@ def trtexec_arguments(
         # a number without a unit is MiB in every release; 8.6 knows no units
         arguments.append(f"--memPoolSize=workspace:{options.workspace >> 20}")
     if options.hardware_compatibility != "none":
-        arguments.append(f"--hardwareCompatibilityLevel={_HARDWARE[options.hardware_compatibility]}")
+        arguments.append(
+            f"--hardwareCompatibilityLevel={_HARDWARE[options.hardware_compatibility]}"
+        )
     if options.version_compatible:
         arguments.append("--versionCompatible")
     if options.strip_weights:
