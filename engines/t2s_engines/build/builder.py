@@ -159,8 +159,8 @@ def _parse(network: trt.INetworkDefinition, library: Library, entry: GraphEntry)
         said = " | ".join(faults[:_SHOWN]) + more if faults else "it names no fault"
         raise BackendError(
             f"{entry.role} {entry.precision}: TensorRT {library.version} cannot import "
-            f"{entry.path}: {said}{library.complaint()}; run t2s-rt build --dry-run where onnx is installed to see "
-            "what its preflight says, or choose another --precision"
+            f"{entry.path}: {said}; choose another --precision, or see what the preflight of "
+            "t2s-rt build --dry-run says where onnx is installed"
         )
     found = [network.get_input(index).name for index in range(network.num_inputs)]
     wanted = [spec.name for spec in entry.inputs]

@@ -216,10 +216,12 @@ def _tell(results: Any, shop: Any, verify: str, as_json: bool) -> None:
 
     show_table(
         "engine",
-        ("role", "precision", "result", "seconds", "size", "folder"),
+        ("role", "precision", "result", "seconds", "size", "verified", "folder"),
         [_row(result) for result in results],
     )
-    click.echo(f"Not verified yet, and infer refuses what is not; now run: {verify}")
+    left = sum(_verdict(result) != "passed" for result in results)
+    if left:
+        click.echo(f"{left} of {len(results)} not verified, and infer refuses those; run: {verify}")
 
 
 def _record(result: Result) -> dict[str, Any]:
@@ -229,6 +231,7 @@ def _record(result: Result) -> dict[str, Any]:
         "precision": result.engine.entry.precision,
         "built": result.stored.built,
         "note": result.stored.note,
+        "verified": _verdict(result),
         "seconds": sidecar.seconds,
         "bytes": sidecar.plan_bytes,
         "folder": str(result.stored.engine.folder),
@@ -246,5 +249,17 @@ def _row(result: Result) -> tuple[str, ...]:
         "built" if facts["built"] else facts["note"],
         f"{facts['seconds']:.1f}",
         megabytes(facts["bytes"]),
+        facts["verified"],
         facts["folder"],
     )
+
+
+def _verdict(result: Result) -> str:
+    """``passed``, ``failed``, or ``no`` where nobody has verified this very plan."""
+    from t2s_rt.errors import BackendError
+
+    try:
+        found = result.stored.engine.sign_off()
+    except BackendError:  # verify writes it anew
+        return "no"
+    return "no" if found is None else found.verdict

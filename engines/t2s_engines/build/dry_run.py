@@ -25,6 +25,11 @@ __all__ = [
 UNKNOWN_DEVICE = "<the GPU's identity, which only the device tells>"
 UNKNOWN_VERSION = "<TensorRT's full version, which only the device tells>"
 UNKNOWN_DIGEST = "<digest>"
+_TRTEXEC = {
+    8: "8.6",
+    10: "10.3 and later (11 is strongly typed without --stronglyTyped)",
+    11: "11",
+}
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,10 @@ def show_plan(plan: BuildPlan, cache: EngineCache, here: Here) -> None:
             for line in (verdict.text, *verdict.problems, *verdict.warnings)
         ],
     )
-    click.echo("The same by hand; infer takes none of these plans, for trtexec writes no sidecar:")
+    click.echo(
+        f"The same by hand, with trtexec of {_TRTEXEC.get(plan.release.number[0], 'that release')}. It writes no "
+        "sidecar, so infer takes none of these plans:"
+    )
     for item in record["engines"]:
         if item["trtexec_remark"]:
             click.echo(f"# {item['trtexec_remark']}")
@@ -149,7 +157,7 @@ def _facts(plan: BuildPlan, cache: EngineCache, here: Here) -> list[tuple[str, s
     weights = "stripped, refitted from the graph at load" if options.strip_weights else "inside"
     return [
         ("bundle", f"{plan.bundle.name} in {plan.bundle.root}"),
-        ("TensorRT", here.tensorrt or f"planned for {plan.release.name}"),
+        ("TensorRT", here.tensorrt or f"planned for {plan.release.name}; --target names another"),
         ("device", UNKNOWN_DEVICE if here.device is None else here.device.name),
         *([("unknown", here.reason)] if here.reason else []),
         ("network", typing),
@@ -157,6 +165,7 @@ def _facts(plan: BuildPlan, cache: EngineCache, here: Here) -> list[tuple[str, s
         ("optimisation level", str(options.optimization_level)),
         ("hardware compatible", options.hardware_compatibility),
         ("version compatible", "yes" if options.version_compatible else "no"),
+        ("most tiles in one call", "as infer" if options.batch is None else str(options.batch)),
         ("weights", weights),
         ("cache", str(cache.root)),
     ]

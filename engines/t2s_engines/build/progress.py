@@ -1,4 +1,4 @@
-"""Progress of a build: a live bar with ETA on a terminal, a few plain lines elsewhere; on stderr."""
+"""Progress of a build, on stderr: a live bar with ETA on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

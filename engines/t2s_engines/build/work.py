@@ -122,7 +122,12 @@ class Workshop:
         waiting = partial(
             self._progress.note, f"{engine.label}: another process builds it, waiting for that"
         )
-        return store.obtain(key, partial(self._make, engine), force=force, waiting=waiting)
+        stored = store.obtain(key, partial(self._make, engine), force=force, waiting=waiting)
+        warnings = stored.engine.sidecar.notes
+        if stored.built and warnings:
+            more = f" [and {len(warnings) - 1} more, in its sidecar]" if len(warnings) > 1 else ""
+            self._progress.note(f"{engine.label}: TensorRT warns: {warnings[0]}{more}")
+        return stored
 
     def _make(self, engine: PlannedEngine) -> NewEngine:
         watch = Watch(threading.Event(), self._progress.step)
