@@ -133,10 +133,8 @@ def show_plan(plan: BuildPlan, cache: EngineCache, here: Here) -> None:
             for line in (verdict.text, *verdict.problems, *verdict.warnings)
         ],
     )
-    click.echo(
-        f"The same by hand, with trtexec of {_TRTEXEC.get(plan.release.number[0], 'that release')}. It writes no "
-        "sidecar, so infer takes none of these plans:"
-    )
+    trtexec = _TRTEXEC.get(plan.release.number[0], "that release")
+    click.echo(f"The same by hand with trtexec of {trtexec}; it writes no sidecar: not for infer.")
     for item in record["engines"]:
         if item["trtexec_remark"]:
             click.echo(f"# {item['trtexec_remark']}")

@@ -34,7 +34,9 @@ def build_module(control: Control) -> ModuleType:
     trt.__path__ = []
     trt._control = control
     severity = add_enums(trt, release)
-    root = type("pybind11_object", (Object,), {"_device": control.device, "_release": release})
+    root = type(
+        "pybind11_object", (Object,), {"_device": control.device, "_release": release}
+    )
     for template in (
         *basics.TEMPLATES,
         *network.TEMPLATES,

@@ -48,7 +48,9 @@ class IOptimizationProfile(Object):
     def get_shape(self, input: str) -> list[Any]:
         return [shape_of(self._trt, shape) for shape in self._shapes.get(input, ())]
 
-    def set_shape_input(self, input: str, min: list[int], opt: list[int], max: list[int]) -> None:
+    def set_shape_input(
+        self, input: str, min: list[int], opt: list[int], max: list[int]
+    ) -> None:
         raise RuntimeError("min input provided for shape tensor is inconsistent with other inputs.")
 
     @property

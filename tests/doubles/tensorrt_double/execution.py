@@ -311,7 +311,9 @@ class Refitter(Object):
     def set_named_weights__1(self, name: CStr, weights: Weights) -> bool:
         return self._set(name, weights)
 
-    def set_named_weights__2(self, name: CStr, weights: Weights, location: TensorLocation) -> bool:
+    def set_named_weights__2(
+        self, name: CStr, weights: Weights, location: TensorLocation
+    ) -> bool:
         return self._set(name, weights)
 
     def _set(self, name: str, weights: Any) -> bool:

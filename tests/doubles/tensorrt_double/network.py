@@ -116,7 +116,9 @@ class INetworkDefinition(Object):
         if not 0 <= index < len(tensors):
             report(self._builder._logger, "ERROR", "Error Code 3: API Usage Error (bad index)")
             return None
-        return make(self._trt.ITensor, _tensor=tensors[index], _input=is_input, _network=self)
+        return make(
+            self._trt.ITensor, _tensor=tensors[index], _input=is_input, _network=self
+        )
 
     @property
     @only(since="10")

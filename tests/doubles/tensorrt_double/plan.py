@@ -65,7 +65,9 @@ class Plan:
     def to_bytes(self) -> bytes:
         """The file's content."""
         assert self.model is not None
-        header: dict[str, Any] = asdict(Plan(**{**self.__dict__, "model": None}))
+        header: dict[str, Any] = asdict(
+            Plan(**{**self.__dict__, "model": None})
+        )
         head = json.dumps(header).encode()
         body = head + self.model.proto.SerializeToString(deterministic=True)
         digest = hashlib.sha256(body).digest()

@@ -405,7 +405,9 @@ def make_enum(
     names: dict[int, str] = {}
     for key, value in pairs.items():
         names.setdefault(value, key)
-    made: Any = type(name, (_EnumBase,), {"__slots__": (), "_names": names, "_ordered": ordered})
+    made: Any = type(
+        name, (_EnumBase,), {"__slots__": (), "_names": names, "_ordered": ordered}
+    )
     made.__module__ = "tensorrt.tensorrt"
     made.__members__ = {key: made(value) for key, value in pairs.items()}
     for key, member in made.__members__.items():

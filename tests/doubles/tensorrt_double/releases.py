@@ -43,7 +43,9 @@ _COMMON: dict[str, Values] = {
         "TACTIC_SHARED_MEMORY",
     ),
     "HardwareCompatibilityLevel": _count("NONE", "AMPERE_PLUS", "SAME_COMPUTE_CAPABILITY"),
-    "OnnxParserFlag": _count("NATIVE_INSTANCENORM", "ENABLE_UINT8_AND_ASYMMETRIC_QUANTIZATION_DLA"),
+    "OnnxParserFlag": _count(
+        "NATIVE_INSTANCENORM", "ENABLE_UINT8_AND_ASYMMETRIC_QUANTIZATION_DLA"
+    ),
     "TensorIOMode": _count("NONE", "INPUT", "OUTPUT"),
     "TensorLocation": _count("DEVICE", "HOST"),
     "ProfilingVerbosity": _count("LAYER_NAMES_ONLY", "NONE", "DETAILED"),
