@@ -30,7 +30,10 @@ class Verdict:
 
 
 def _onnx_is_here() -> bool:
-    return find_spec("onnx") is not None
+    try:
+        return find_spec("onnx") is not None
+    except ImportError:  # an import hook may refuse it
+        return False
 
 
 def preflight_verdict(engine: PlannedEngine, release: Release) -> Verdict:
