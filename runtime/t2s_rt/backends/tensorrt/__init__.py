@@ -8,5 +8,15 @@ from __future__ import annotations
 
 from t2s_rt.backends.tensorrt.cuda import Cuda, CudaError, CudaVersions
 from t2s_rt.backends.tensorrt.device import device_identity
+from t2s_rt.backends.tensorrt.library import Library, load_library
+from t2s_rt.backends.tensorrt.session import TensorRtSession
 
-__all__ = ["Cuda", "CudaError", "CudaVersions", "device_identity"]
+__all__ = [
+    "Cuda",
+    "CudaError",
+    "CudaVersions",
+    "Library",
+    "TensorRtSession",
+    "device_identity",
+    "load_library",
+]

@@ -32,6 +32,7 @@ __all__ = ["TensorRtSession"]
 _ALIGNMENT = 256
 """Bytes that every address given to TensorRT is a multiple of (NvInferRuntime.h)."""
 _LEGACY_STREAM = 1
+_VERIFIED = "verified"
 
 
 class TensorRtSession(Session):
@@ -64,6 +65,10 @@ class TensorRtSession(Session):
         self._library: Library = load_library()
         self._cuda = Cuda.load(chosen.device_index)
         self._files, self._verdict = _find_engine(entry, self._library, self._cuda, chosen)
+        if not self._verdict.startswith(_VERIFIED):
+            self.warnings += (f"the engine {self._files.folder.name} {self._verdict}",)
+        if self._library.note:
+            self.warnings += (self._library.note,)
         self._owner = ExitStack()
         try:
             self._open(chosen)
@@ -106,8 +111,6 @@ class TensorRtSession(Session):
         ]
         if self._replay is not None:
             parts.append(self._replay.note or "CUDA graph")
-        if self._library.note:
-            parts.append(self._library.note)
         return ", ".join(parts)
 
     def _run(self, feeds: dict[str, Array], keep: frozenset[str]) -> dict[str, Array]:
@@ -247,9 +250,9 @@ def _find_engine(
 def _vouch(files: EngineFiles, allow: bool) -> str:
     report = files.sign_off()
     if report is not None and report.verdict == "passed":
-        return f"verified {report.verified}"
+        return f"{_VERIFIED} {report.verified}"
     if report is None:
-        found, short = "none", "not verified"
+        found, short = "none", "was not verified"
     else:
         found = f"a failed one ({'; '.join(report.faults) or 'no fault named'})"
         short = "failed its verification"
