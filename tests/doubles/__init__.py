@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-from tests.doubles import cuda_double, tensorrt_double as trt
+from tests.doubles import cuda_double
+from tests.doubles import tensorrt_double as trt
 from tests.doubles.control import Control, child_environment
 from tests.doubles.device import Device, DeviceInfo
 from tests.doubles.tensorrt_double import RELEASES, CrashError

@@ -23,7 +23,7 @@ class _Enum(IntEnum):
         return repr(self)
 
 
-class cudaError_t(_Enum):  # noqa: N801 - the package's own spelling
+class cudaError_t(_Enum):
     cudaSuccess = 0
     cudaErrorInvalidValue = 1
     cudaErrorMemoryAllocation = 2
@@ -63,7 +63,7 @@ TEXTS: dict[int, str] = {
 """What cudaGetErrorString says."""
 
 
-class cudaMemcpyKind(_Enum):  # noqa: N801
+class cudaMemcpyKind(_Enum):
     cudaMemcpyHostToHost = 0
     cudaMemcpyHostToDevice = 1
     cudaMemcpyDeviceToHost = 2
@@ -71,26 +71,26 @@ class cudaMemcpyKind(_Enum):  # noqa: N801
     cudaMemcpyDefault = 4
 
 
-class cudaStreamCaptureMode(_Enum):  # noqa: N801
+class cudaStreamCaptureMode(_Enum):
     cudaStreamCaptureModeGlobal = 0
     cudaStreamCaptureModeThreadLocal = 1
     cudaStreamCaptureModeRelaxed = 2
 
 
-class cudaStreamCaptureStatus(_Enum):  # noqa: N801
+class cudaStreamCaptureStatus(_Enum):
     cudaStreamCaptureStatusNone = 0
     cudaStreamCaptureStatusActive = 1
     cudaStreamCaptureStatusInvalidated = 2
 
 
-class cudaMemoryType(_Enum):  # noqa: N801
+class cudaMemoryType(_Enum):
     cudaMemoryTypeUnregistered = 0
     cudaMemoryTypeHost = 1
     cudaMemoryTypeDevice = 2
     cudaMemoryTypeManaged = 3
 
 
-class cudaDeviceAttr(_Enum):  # noqa: N801
+class cudaDeviceAttr(_Enum):
     cudaDevAttrMaxSharedMemoryPerBlock = 8
     cudaDevAttrClockRate = 13
     cudaDevAttrMultiProcessorCount = 16

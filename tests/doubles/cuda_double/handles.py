@@ -40,19 +40,19 @@ class Handle:
         return f"<{type(self).__name__} {self._value:#x}>"
 
 
-class cudaStream_t(Handle):  # noqa: N801 - the package's own spelling
+class cudaStream_t(Handle):
     pass
 
 
-class cudaEvent_t(Handle):  # noqa: N801
+class cudaEvent_t(Handle):
     pass
 
 
-class cudaGraph_t(Handle):  # noqa: N801
+class cudaGraph_t(Handle):
     pass
 
 
-class cudaGraphExec_t(Handle):  # noqa: N801
+class cudaGraphExec_t(Handle):
     pass
 
 

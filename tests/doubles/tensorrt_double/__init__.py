@@ -10,9 +10,17 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-
 from tests.doubles.control import Control
-from tests.doubles.tensorrt_double import basics, building, engine, execution, network
+from tests.doubles.tensorrt_double import (
+    basics,
+    building,
+    engine,
+    execution,
+    inspection,
+    network,
+    profiles,
+    refitting,
+)
 from tests.doubles.tensorrt_double.basics import numpy_type
 from tests.doubles.tensorrt_double.pybind import CrashError, Object, has, release_class
 from tests.doubles.tensorrt_double.releases import RELEASES, add_enums
@@ -34,15 +42,16 @@ def build_module(control: Control) -> ModuleType:
     trt.__path__ = []
     trt._control = control
     severity = add_enums(trt, release)
-    root = type(
-        "pybind11_object", (Object,), {"_device": control.device, "_release": release}
-    )
+    root = type("pybind11_object", (Object,), {"_device": control.device, "_release": release})
     for template in (
         *basics.TEMPLATES,
         *network.TEMPLATES,
+        *profiles.TEMPLATES,
         *building.TEMPLATES,
+        *inspection.TEMPLATES,
         *engine.TEMPLATES,
         *execution.TEMPLATES,
+        *refitting.TEMPLATES,
     ):
         if not has(template, release):
             continue

@@ -10,15 +10,14 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-
+from tests.doubles.tensorrt_double.names import (
+    AnyList,
+    AnyTuple,
+    DataType,
+    Severity,
+    ndarray,
+)
 from tests.doubles.tensorrt_double.pybind import CStr, Object, UInt, make
-
-# named in annotations, which are read as text: each release has its own
-DataType = Any
-Severity = Any
-ndarray = Any
-AnyList = list[Any]
-AnyTuple = tuple[Any, ...]
 
 __all__ = ["TEMPLATES", "host_memory", "notify", "numpy_type", "report", "shape_of"]
 

@@ -1,4 +1,4 @@
-"""The builder, its configuration, profiles and the timing cache."""
+"""The builder, its configuration."""
 
 from __future__ import annotations
 
@@ -6,11 +6,28 @@ import hashlib
 import json
 from typing import Any
 
-from tests.doubles.tensorrt_double.basics import host_memory, report, shape_of
+from tests.doubles.tensorrt_double.basics import host_memory, report
+from tests.doubles.tensorrt_double.names import (
+    BuilderFlag,
+    DeviceType,
+    EngineCapability,
+    HardwareCompatibilityLevel,
+    ICudaEngine,
+    IErrorRecorder,
+    IHostMemory,
+    ILogger,
+    INetworkDefinition,
+    IProgressMonitor,
+    MemoryPoolType,
+    PreviewFeature,
+    ProfilingVerbosity,
+    RuntimePlatform,
+    TilingOptimizationLevel,
+)
+from tests.doubles.tensorrt_double.profiles import CACHE, IOptimizationProfile, ITimingCache
 from tests.doubles.tensorrt_double.pybind import (
     Buffer,
     CrashError,
-    CStr,
     Object,
     UInt,
     make,
@@ -19,75 +36,7 @@ from tests.doubles.tensorrt_double.pybind import (
 )
 from tests.doubles.tensorrt_double.simulation import build
 
-# named in annotations, which are read as text: each release has its own
-BuilderFlag = DeviceType = EngineCapability = HardwareCompatibilityLevel = ICudaEngine = Any
-ILogger = INetworkDefinition = IProgressMonitor = MemoryPoolType = PreviewFeature = Any
-ProfilingVerbosity = TilingOptimizationLevel = RuntimePlatform = Dims = IHostMemory = Any
-IErrorRecorder = Any
-
 __all__ = ["TEMPLATES"]
-
-
-class IOptimizationProfile(Object):
-    """Ranges of the dynamic inputs."""
-
-    _shapes: dict[str, tuple[tuple[int, ...], ...]]
-    _target: float
-
-    def _start(self) -> None:
-        self._shapes, self._target = {}, 1.0
-
-    def set_shape(self, input: str, min: Dims, opt: Dims, max: Dims) -> None:
-        shapes = tuple(tuple(shape) for shape in (min, opt, max))
-        if len({len(shape) for shape in shapes}) != 1 or any(-1 in shape for shape in shapes):
-            raise RuntimeError("Shape provided for opt is inconsistent with other shapes.")
-        if any(not low <= best <= high for low, best, high in zip(*shapes, strict=True)):
-            raise RuntimeError("Shape provided for max is inconsistent with other shapes.")
-        self._shapes[input] = shapes
-
-    def get_shape(self, input: str) -> list[Any]:
-        return [shape_of(self._trt, shape) for shape in self._shapes.get(input, ())]
-
-    def set_shape_input(
-        self, input: str, min: list[int], opt: list[int], max: list[int]
-    ) -> None:
-        raise RuntimeError("min input provided for shape tensor is inconsistent with other inputs.")
-
-    @property
-    def extra_memory_target(self) -> float:
-        return self._target
-
-    @extra_memory_target.setter
-    def extra_memory_target(self, value: float) -> None:
-        self._target = value
-
-    def __bool__(self) -> bool:
-        return bool(self._shapes)
-
-
-class ITimingCache(Object):
-    """Timings of kernels, for one GPU and release."""
-
-    _entries: dict[str, float]
-    _origin: str
-
-    def serialize(self) -> IHostMemory:
-        content = {"origin": self._origin, "release": self._release, "entries": self._entries}
-        body = json.dumps(content, sort_keys=True).encode()
-        return host_memory(self._trt, _CACHE + hashlib.sha256(body).digest() + body)
-
-    def combine(self, input_cache: ITimingCache, ignore_mismatch: bool) -> bool:
-        if input_cache._origin != self._origin and not ignore_mismatch:
-            return False
-        self._entries.update(input_cache._entries)
-        return True
-
-    def reset(self) -> bool:
-        self._entries.clear()
-        return True
-
-
-_CACHE = b"TRTCACHE\x01"
 
 
 class IBuilderConfig(Object):
@@ -98,7 +47,7 @@ class IBuilderConfig(Object):
     _limits: dict[int, int]
     _profiles: list[Any]
     _values: dict[str, Any]
-    _cache: Any
+    _cache: ITimingCache | None
 
     def _start(self) -> None:
         total = self._device.info.total_memory
@@ -282,19 +231,21 @@ class IBuilderConfig(Object):
         content = bytes(serialized_timing_cache)
         origin = self._origin()
         if not content:
-            return make(self._trt.ITimingCache, _entries={}, _origin=origin)
-        start = len(_CACHE) + 32
-        digest, body = content[len(_CACHE) : start], content[start:]
-        if not content.startswith(_CACHE) or hashlib.sha256(body).digest() != digest:
+            empty: ITimingCache = make(self._trt.ITimingCache, _entries={}, _origin=origin)
+            return empty
+        start = len(CACHE) + 32
+        digest, body = content[len(CACHE) : start], content[start:]
+        if not content.startswith(CACHE) or hashlib.sha256(body).digest() != digest:
             self._error("the serialized timing cache is not valid")
             return None
         found = json.loads(body)
         if found["release"] != self._release:
             self._error(f"the timing cache is of TensorRT {found['release']}")
             return None
-        return make(
+        cache: ITimingCache = make(
             self._trt.ITimingCache, _entries=dict(found["entries"]), _origin=found["origin"]
         )
+        return cache
 
     def _origin(self) -> str:
         info = self._device.info
@@ -399,4 +350,4 @@ class Builder(Object):
         pass
 
 
-TEMPLATES: tuple[type, ...] = (IOptimizationProfile, ITimingCache, IBuilderConfig, Builder)
+TEMPLATES: tuple[type, ...] = (IBuilderConfig, Builder)

@@ -1,22 +1,35 @@
-"""The runtime, engines, their inspector and serialisation."""
+"""The runtime and its engines."""
 
 from __future__ import annotations
 
-import json
 import weakref
 from dataclasses import replace
 from typing import Any
 
 from tests.doubles.tensorrt_double.basics import host_memory, report, shape_of
+from tests.doubles.tensorrt_double.inspection import (
+    EngineInspector,
+    IRuntimeConfig,
+    ISerializationConfig,
+)
 from tests.doubles.tensorrt_double.model import Tensor
+from tests.doubles.tensorrt_double.names import (
+    DataType,
+    Dims,
+    EngineCapability,
+    ExecutionContextAllocationStrategy,
+    HardwareCompatibilityLevel,
+    IErrorRecorder,
+    IExecutionContext,
+    IHostMemory,
+    ILogger,
+    ProfilingVerbosity,
+    TensorFormat,
+    TensorIOMode,
+    TensorLocation,
+)
 from tests.doubles.tensorrt_double.plan import Plan, PlanError
-from tests.doubles.tensorrt_double.pybind import Buffer, CStr, Object, UInt, make, number, only
-
-# named in annotations, which are read as text: each release has its own
-DataType = Dims = EngineCapability = ExecutionContextAllocationStrategy = IErrorRecorder = Any
-HardwareCompatibilityLevel = IExecutionContext = IHostMemory = ILogger = Any
-LayerInformationFormat = ProfilingVerbosity = SerializationFlag = TensorFormat = Any
-TensorIOMode = TensorLocation = Any
+from tests.doubles.tensorrt_double.pybind import Buffer, CStr, Object, make, number, only
 
 __all__ = ["TEMPLATES"]
 
@@ -54,7 +67,10 @@ class Runtime(Object):
                 "Using an engine plan file across different models of devices is not recommended "
                 "and is likely to affect performance or even cause errors.",
             )
-        return make(self._trt.ICudaEngine, _plan=plan, _logger=self._logger, _runtime=self)
+        made: ICudaEngine = make(
+            self._trt.ICudaEngine, _plan=plan, _logger=self._logger, _runtime=self
+        )
+        return made
 
     def _check(self, plan: Plan) -> None:
         """Refuse a plan of another release or GPU."""
@@ -126,68 +142,6 @@ class Runtime(Object):
     @error_recorder.setter
     def error_recorder(self, value: None | IErrorRecorder) -> None:
         self._recorder = value
-
-
-class ISerializationConfig(Object):
-    """What goes into a serialised engine."""
-
-    _flags: int
-
-    @property
-    def flags(self) -> int:
-        return self._flags
-
-    @flags.setter
-    def flags(self, value: UInt) -> None:
-        self._flags = value
-
-    def clear_flag(self, flag: SerializationFlag) -> bool:
-        self._flags &= ~(1 << int(flag))
-        return True
-
-    def set_flag(self, flag: SerializationFlag) -> bool:
-        self._flags |= 1 << int(flag)
-        return True
-
-    def get_flag(self, flag: SerializationFlag) -> bool:
-        return bool(self._flags & 1 << int(flag))
-
-
-class EngineInspector(Object):
-    """Describes an engine's layers."""
-
-    _engine: Any
-    _context: Any
-
-    @property
-    def execution_context(self) -> None | IExecutionContext:
-        return self._context
-
-    @execution_context.setter
-    def execution_context(self, value: None | IExecutionContext) -> None:
-        self._context = value
-
-    def _layer(self, index: int) -> Any:
-        node = self._engine._plan.model.proto.graph.node[index]
-        if self._engine._plan.verbosity != "DETAILED":
-            return node.name or f"{node.op_type}_{index}"
-        return {
-            "Name": node.name or f"{node.op_type}_{index}",
-            "LayerType": node.op_type,
-            "Inputs": [{"Name": name} for name in node.input],
-            "Outputs": [{"Name": name} for name in node.output],
-        }
-
-    def get_layer_information(self, layer_index: int, format: LayerInformationFormat) -> str:
-        return json.dumps(self._layer(layer_index)) + "\n"
-
-    def get_engine_information(self, format: LayerInformationFormat) -> str:
-        layers = [self._layer(index) for index in range(self._engine.num_layers)]
-        if format == self._trt.LayerInformationFormat.ONELINE:
-            return "\n".join(map(str, layers)) + "\n"
-        plan = self._engine._plan
-        names = [t.name for t in (*plan.model.inputs, *plan.model.outputs)]
-        return json.dumps({"Layers": layers, "Bindings": names})
 
 
 class ICudaEngine(Object):
@@ -373,23 +327,4 @@ class ICudaEngine(Object):
         return host_memory(self._trt, plan.to_bytes())
 
 
-class IRuntimeConfig(Object):
-    """How an execution context is made."""
-
-    _strategy: Any
-
-    def set_execution_context_allocation_strategy(
-        self, strategy: ExecutionContextAllocationStrategy = None
-    ) -> None:
-        self._strategy = strategy
-
-    def get_execution_context_allocation_strategy(self) -> ExecutionContextAllocationStrategy:
-        return self._strategy or self._trt.ExecutionContextAllocationStrategy.STATIC
-
-
-only(since="10")(ISerializationConfig)
-only(since="10.10")(IRuntimeConfig)
-
-TEMPLATES: tuple[type, ...] = (
-    *(Runtime, ISerializationConfig, EngineInspector, ICudaEngine, IRuntimeConfig),
-)
+TEMPLATES: tuple[type, ...] = (Runtime, ICudaEngine)

@@ -21,7 +21,7 @@ __all__ = ["DTYPES", "Model", "Tensor"]
 
 Array = NDArray[Any]
 
-DTYPES = {
+DTYPES: dict[int, str] = {
     **{TensorProto.FLOAT: "FLOAT", TensorProto.FLOAT16: "HALF", TensorProto.INT8: "INT8"},
     **{TensorProto.INT32: "INT32", TensorProto.BOOL: "BOOL", TensorProto.UINT8: "UINT8"},
     **{TensorProto.INT64: "INT64", TensorProto.BFLOAT16: "BF16"},

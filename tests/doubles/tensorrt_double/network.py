@@ -5,14 +5,21 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from t2s_engines.preflight.releases import find_release, operators
 from tests.doubles.tensorrt_double.basics import report, shape_of
 from tests.doubles.tensorrt_double.model import Model, Tensor
+from tests.doubles.tensorrt_double.names import (
+    Builder,
+    DataType,
+    Dims,
+    ErrorCode,
+    ILogger,
+    NetworkDefinitionCreationFlag,
+    OnnxParserFlag,
+    TensorLocation,
+)
 from tests.doubles.tensorrt_double.pybind import Buffer, CStr, Object, UInt, make, number, only
 
-# named in annotations, which are read as text: each release has its own
-Builder = DataType = Dims = ErrorCode = ILogger = NetworkDefinitionCreationFlag = Any
-OnnxParserFlag = TensorLocation = Any
+from t2s_engines.preflight.releases import find_release, operators
 
 __all__ = ["TEMPLATES", "read_model"]
 
@@ -107,18 +114,18 @@ class INetworkDefinition(Object):
         return number(self._release)[0] == 8 and not self._flags & 1
 
     def get_input(self, index: int) -> ITensor | None:
-        return self._at(self._model.inputs if self._model else [], index, True)
+        found: ITensor | None = self._at(self._model.inputs if self._model else [], index, True)
+        return found
 
     def get_output(self, index: int) -> ITensor | None:
-        return self._at(self._model.outputs if self._model else [], index, False)
+        found: ITensor | None = self._at(self._model.outputs if self._model else [], index, False)
+        return found
 
     def _at(self, tensors: list[Tensor], index: int, is_input: bool) -> Any:
         if not 0 <= index < len(tensors):
             report(self._builder._logger, "ERROR", "Error Code 3: API Usage Error (bad index)")
             return None
-        return make(
-            self._trt.ITensor, _tensor=tensors[index], _input=is_input, _network=self
-        )
+        return make(self._trt.ITensor, _tensor=tensors[index], _input=is_input, _network=self)
 
     @property
     @only(since="10")

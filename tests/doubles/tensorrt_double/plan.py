@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import onnx
-
 from tests.doubles.tensorrt_double.model import Model
 
 __all__ = ["MAGIC", "Plan", "PlanError"]
@@ -65,13 +64,12 @@ class Plan:
     def to_bytes(self) -> bytes:
         """The file's content."""
         assert self.model is not None
-        header: dict[str, Any] = asdict(
-            Plan(**{**self.__dict__, "model": None})
-        )
+        header: dict[str, Any] = asdict(Plan(**{**self.__dict__, "model": None}))
         head = json.dumps(header).encode()
         body = head + self.model.proto.SerializeToString(deterministic=True)
         digest = hashlib.sha256(body).digest()
-        return MAGIC + _HEAD.pack(len(body), len(head), digest) + body
+        content: bytes = MAGIC + _HEAD.pack(len(body), len(head), digest) + body
+        return content
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Plan:

@@ -19,12 +19,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
-
 from tests.doubles.device import Device
 
 __all__ = [
@@ -32,12 +31,13 @@ __all__ = [
     "CStr",
     "CrashError",
     "Object",
+    "Refused",
     "UInt",
     "converted",
     "make",
-    "make_enum",
     "only",
     "release_class",
+    "whole",
 ]
 
 UInt = int
@@ -114,7 +114,7 @@ class Object(metaclass=_Meta):
 
 def make(cls: type, **state: Any) -> Any:
     """An object as the library hands it out, past the constructor that Python does not have."""
-    made = object.__new__(cls)
+    made: Any = object.__new__(cls)
     object.__setattr__(made, "_ready", True)
     for name, value in state.items():
         object.__setattr__(made, name, value)
@@ -138,7 +138,7 @@ def converted(value: Any, annotation: str, trt: ModuleType) -> Any:
     raise Refused
 
 
-def _whole(value: Any) -> int:
+def whole(value: Any) -> int:
     if isinstance(value, (float, complex, str, bytes)) or not hasattr(value, "__int__"):
         raise Refused
     try:
@@ -157,10 +157,10 @@ def _text(value: Any) -> str:
 
 def _convert_one(value: Any, kind: str, trt: ModuleType) -> Any:
     if kind in ("int", "UInt"):
-        whole = _whole(value)
-        if kind == "UInt" and whole < 0:
+        found = whole(value)
+        if kind == "UInt" and found < 0:
             raise Refused
-        return whole
+        return found
     if kind == "str":
         return _text(value)
     if kind == "CStr":
@@ -324,93 +324,3 @@ def release_class(template: type, release: str, trt: ModuleType, bases: tuple[ty
     made: type = _Meta(template.__name__, bases or (Object,), content)
     made.__module__ = "tensorrt.tensorrt"
     return made
-
-
-class _EnumBase:
-    """pybind11's ``enum_``: neither an int nor an ``enum.Enum``."""
-
-    __slots__ = ("_value",)
-    _names: Mapping[int, str]
-    _ordered = False
-    __members__: Mapping[str, _EnumBase]
-
-    def __init__(self, value: Any) -> None:
-        try:
-            object.__setattr__(self, "_value", _whole(value))
-        except Refused:
-            raise TypeError(
-                "__init__(): incompatible constructor arguments. The following argument types "
-                f"are supported:\n    1. {type(self).__name__}(value: int)"
-            ) from None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
-
-    @property
-    def name(self) -> str:
-        return self._names.get(self._value, "???")
-
-    @property
-    def value(self) -> int:
-        return int(self._value)
-
-    def __int__(self) -> int:
-        return int(self._value)
-
-    __index__ = __int__
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other._value == self._value  # type: ignore[attr-defined]
-
-    def _compare(self, other: Any, test: Callable[[int, int], bool]) -> Any:
-        if type(other) is type(self) and self._ordered:
-            return test(self._value, other._value)
-        if self._ordered:
-            raise TypeError("Expected an enumeration of matching type!")
-        return NotImplemented
-
-    def __lt__(self, other: Any) -> Any:
-        return self._compare(other, lambda a, b: a < b)
-
-    def __le__(self, other: Any) -> Any:
-        return self._compare(other, lambda a, b: a <= b)
-
-    def __gt__(self, other: Any) -> Any:
-        return self._compare(other, lambda a, b: a > b)
-
-    def __ge__(self, other: Any) -> Any:
-        return self._compare(other, lambda a, b: a >= b)
-
-    def __str__(self) -> str:
-        return f"{type(self).__name__}.{self.name}"
-
-    def __repr__(self) -> str:
-        return f"<{self}: {self._value}>"
-
-
-def make_enum(
-    name: str, members: Mapping[str, int] | Iterable[tuple[str, int]], ordered: bool = False
-) -> type:
-    """An enum class.
-
-    Args:
-        name: of the class.
-        members: names and values; of two names for one value the first is what is shown.
-        ordered: members compare with each other (``py::arithmetic`` in the bindings).
-    """
-    pairs = dict(members)
-    names: dict[int, str] = {}
-    for key, value in pairs.items():
-        names.setdefault(value, key)
-    made: Any = type(
-        name, (_EnumBase,), {"__slots__": (), "_names": names, "_ordered": ordered}
-    )
-    made.__module__ = "tensorrt.tensorrt"
-    made.__members__ = {key: made(value) for key, value in pairs.items()}
-    for key, member in made.__members__.items():
-        setattr(made, key, member)
-    result: type = made
-    return result

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from tests.doubles.tensorrt_double.pybind import make_enum, number
+from tests.doubles.tensorrt_double.enums import make_enum
+from tests.doubles.tensorrt_double.pybind import number
 
 __all__ = ["RELEASES", "add_enums", "enums_of"]
 
@@ -43,9 +44,7 @@ _COMMON: dict[str, Values] = {
         "TACTIC_SHARED_MEMORY",
     ),
     "HardwareCompatibilityLevel": _count("NONE", "AMPERE_PLUS", "SAME_COMPUTE_CAPABILITY"),
-    "OnnxParserFlag": _count(
-        "NATIVE_INSTANCENORM", "ENABLE_UINT8_AND_ASYMMETRIC_QUANTIZATION_DLA"
-    ),
+    "OnnxParserFlag": _count("NATIVE_INSTANCENORM", "ENABLE_UINT8_AND_ASYMMETRIC_QUANTIZATION_DLA"),
     "TensorIOMode": _count("NONE", "INPUT", "OUTPUT"),
     "TensorLocation": _count("DEVICE", "HOST"),
     "ProfilingVerbosity": _count("LAYER_NAMES_ONLY", "NONE", "DETAILED"),
@@ -146,7 +145,7 @@ _EIGHT: dict[str, Values] = {
     ),
 }
 
-_LATER = {
+_LATER: dict[tuple[int, ...], dict[str, set[str]]] = {
     (8, 6): {
         "DataType": {"BF16", "INT64", "INT4", "FP4", "E8M0"},
         "HardwareCompatibilityLevel": {"SAME_COMPUTE_CAPABILITY"},
@@ -169,7 +168,7 @@ _LATER = {
         "PreviewFeature": {"RUNTIME_ACTIVATION_RESIZE_10_10"},
     },
 }
-_WHOLE_LATER = {
+_WHOLE_LATER: dict[tuple[int, ...], set[str]] = {
     (8, 6): {
         *("SerializationFlag", "ExecutionContextAllocationStrategy", "RuntimePlatform"),
         "TilingOptimizationLevel",

@@ -64,9 +64,7 @@ def _problem(network: Any, config: Any) -> str:
         return "INT8 is set, but there is neither a calibrator nor a quantized layer"
     dynamic = [t for t in model.inputs if -1 in t.dims]
     if dynamic and not config._profiles:
-        return (
-            "Network has dynamic or shape inputs, but no optimization profile has been defined."
-        )
+        return "Network has dynamic or shape inputs, but no optimization profile has been defined."
     for index, profile in enumerate(config._profiles):
         unknown = profile._shapes.keys() - {t.name for t in model.inputs}
         if unknown:
@@ -110,8 +108,7 @@ def _progress(builder: Any, network: Any, config: Any) -> bool:
     control, monitor = builder._trt._control, config._values.get("monitor")
     cache = config._cache
     nodes = [
-        hashlib.sha256(n.SerializeToString()).hexdigest()
-        for n in network._model.proto.graph.node
+        hashlib.sha256(n.SerializeToString()).hexdigest() for n in network._model.proto.graph.node
     ][: 2 + 2 * config.builder_optimization_level]
     phases = [("Graph optimization", 2), ("Tactic selection", len(nodes)), ("Engine assembly", 1)]
     root, alive = "Building engine", True
