@@ -126,15 +126,19 @@ class Models:
             BackendError: a backend is missing or refuses a graph.
         """
         _check_roles(roles)
-        device = choose_backend(backend).kind.device
-        entries = {
-            role: choose_graph(bundle, role, precision, device)[0]
-            for role in _present(bundle, roles)
-        }
+
+        def wanted(device: str) -> dict[Role, GraphEntry]:
+            return {
+                role: choose_graph(bundle, role, precision, device)[0]
+                for role in _present(bundle, roles)
+            }
+
+        choice = choose_backend(backend, lambda device: tuple(wanted(device).values()))
+        entries = wanted(choice.kind.device)
         with ExitStack() as stack:
             opened: dict[Role, Session] = {
                 role: stack.enter_context(
-                    open_session(entry, backend, threads=threads, options=options)
+                    open_session(entry, choice, threads=threads, options=options)
                 )
                 for role, entry in entries.items()
             }
