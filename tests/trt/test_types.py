@@ -173,8 +173,8 @@ def found(
     for line in done.stdout.splitlines():
         entry = json.loads(line)
         if entry["severity"] == "error":
-            name = Path(entry["file"])
-            key = name.name if name.is_relative_to(folder) else name.as_posix()
+            path = Path(entry["file"])
+            key = path.name if path.is_relative_to(folder) else path.as_posix()
             report[key].setdefault(entry["line"], entry["message"])
     return report
 
