@@ -66,6 +66,7 @@ def test_the_embedding_is_of_the_tile() -> None:
     image = np.repeat(np.repeat(blocks, 32, axis=0), 32, axis=1)  # twice the frame: area means
     embedding = made.encode(image)
     assert embedding.tile_size == (256, 256)
+    assert isinstance(embedding.array, np.ndarray)
     np.testing.assert_allclose(embedding.array[0], blocks.transpose(2, 0, 1))
 
 
