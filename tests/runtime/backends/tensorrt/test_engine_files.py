@@ -18,15 +18,14 @@ from tests.runtime.backends.tensorrt.engines import build_engine, open_engine, s
 from tests.runtime.backends.tensorrt.graphs import encode, image, write_decoder, write_encoder
 from tests.runtime.backends.tensorrt.installation import installed
 
-from t2s_rt.backends import BackendOptions, choose_backend, open_session
-from t2s_rt.backends.tensorrt import TensorRtSession
+from t2s_rt.backends import BackendOptions, Session, choose_backend, open_session
 from t2s_rt.bundle import GraphEntry
 from t2s_rt.contracts import TensorSpec
 from t2s_rt.errors import BackendError
 from t2s_rt.plans import BuildOptions, EngineFiles
 
 
-def _numbers(session: TensorRtSession) -> None:
+def _numbers(session: Session) -> None:
     found = session.run({"image": image(1)})["image_embedding"]
     np.testing.assert_array_equal(found, encode(image(1)))
 
@@ -273,9 +272,12 @@ def test_an_engine_for_more_than_one_gpu(tmp_path: Path) -> None:
         record = json.loads(path.read_text())
         record["key"]["options"]["hardware_compatibility"] = "same_compute_capability"
         path.write_text(json.dumps(record))
-    with tensorrt_double("10.13", info=DeviceInfo(sm_count=8, name="Smaller")):
-        with open_engine(entry, tmp_path / "engines") as session:
-            _numbers(session)
+    smaller = DeviceInfo(sm_count=8, name="Smaller")
+    with (
+        tensorrt_double("10.13", info=smaller),
+        open_engine(entry, tmp_path / "engines") as session,
+    ):
+        _numbers(session)
 
 
 def _graphs(entry: GraphEntry) -> Callable[[str], list[GraphEntry]]:
