@@ -6,7 +6,7 @@ its arguments are taken is what is compared; what a call then does needs the lib
 
 from __future__ import annotations
 
-__all__ = ["CALLS", "OUTSIDE"]
+__all__ = ["CALLBACKS", "CALLS", "OUTSIDE"]
 
 _CONFIG = """
 set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, 1 << 28)
@@ -299,3 +299,25 @@ OUTSIDE: tuple[str, ...] = (
     "trt.QuantizationFlag",
 )
 """Names that 10.13 still has and 11.4 has not."""
+
+CALLBACKS: tuple[str, ...] = (
+    "start(raising(ValueError()))",
+    "start(raising(KeyboardInterrupt()))",
+    "start(giving(None))",
+    "finish(raising(SystemExit(3)))",
+    "step(raising(ValueError()))",
+    "step(raising(KeyboardInterrupt()))",
+    "step(giving(None))",
+    "step(giving(True))",
+    "step(giving(False))",
+    "step(giving(1))",
+    "step(giving(0))",
+    "step(giving(1.5))",
+    "step(giving('yes'))",
+    "step(giving([True]))",
+    "step_of_base()",
+    "step_of_none()",
+    "log(raising(KeyboardInterrupt()))",
+    "log(giving('ignored'))",
+)
+"""What a user's monitor or logger does, and what the library sees of it."""

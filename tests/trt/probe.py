@@ -1,7 +1,8 @@
 """Looks at the genuine tensorrt and prints JSON. Runs in a process of its own.
 
-``probe.py FOLDER RELEASE dump|factories|calls|stub``; ``calls`` reads the table of calls as JSON
-from the file named next, ``stub`` writes a raw ``.pyi`` file into the folder named next.
+``probe.py FOLDER RELEASE dump|factories|calls|answers|stub``; ``calls`` and ``answers`` read their
+table as JSON from the file named next, ``stub`` writes a raw ``.pyi`` file into the folder named
+next.
 """
 
 from __future__ import annotations
@@ -122,6 +123,12 @@ def main() -> None:
         print("null")
         return
     table = json.loads(Path(rest[0]).read_text(encoding="utf-8"))
+    if what == "answers":
+        with open(os.devnull, "w", encoding="utf-8") as silent:
+            os.dup2(silent.fileno(), 2)  # the bindings print what they catch
+        scope = callbacks_of(trt)
+        print(json.dumps({code: evaluated(code, scope) for code in table}))
+        return
     found = {code: outcome(code, scope_of(trt, partial(bare, trt))) for code in table}
     print(json.dumps(found))
 
@@ -162,6 +169,66 @@ def scope_of(trt: ModuleType, new: Callable[[str], Any]) -> dict[str, Any]:
     return {
         **{"trt": trt, "np": np, "new": new},
         **{"HasInt": HasInt, "NoInit": NoInit, "Silent": Silent},
+    }
+
+
+def evaluated(code: str, scope: dict[str, Any]) -> str:
+    """The value of an expression, or the name of the exception."""
+    try:
+        return repr(eval(code, scope))
+    except BaseException as error:
+        return type(error).__name__
+
+
+def callbacks_of(trt: ModuleType) -> dict[str, Any]:
+    """Ways to call a user's override from C++, and overrides that behave in some way."""
+    monitor: Any = trt.IProgressMonitor
+    logger: Any = trt.ILogger
+
+    class Monitor(monitor):  # type: ignore[misc]
+        def __init__(self, act: Callable[..., Any]) -> None:
+            super().__init__()
+            self.act = act
+
+        def phase_start(self, *args: Any) -> Any:
+            return self.act(self, *args)
+
+        step_complete = phase_finish = phase_start
+
+    class Asking(monitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+
+        def step_complete(self, phase: str, step: int) -> Any:
+            return super().step_complete(phase, step)
+
+    class Silent(monitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+
+    class Logger(logger):  # type: ignore[misc]
+        def __init__(self, act: Callable[..., Any]) -> None:
+            super().__init__()
+            self.act = act
+
+        def log(self, severity: Any, msg: str) -> Any:
+            return self.act(self, severity, msg)
+
+    def raising(error: BaseException) -> Callable[..., Any]:
+        def act(*args: Any) -> Any:
+            raise error
+
+        return act
+
+    return {
+        "start": lambda act: monitor.phase_start(Monitor(act), "phase", None, 3),
+        "step": lambda act: monitor.step_complete(Monitor(act), "phase", 1),
+        "finish": lambda act: monitor.phase_finish(Monitor(act), "phase"),
+        "log": lambda act: logger.log(Logger(act), logger.ERROR, "text"),
+        "raising": raising,
+        "giving": lambda value: lambda *args: value,
+        "step_of_base": lambda: monitor.step_complete(Asking(), "phase", 1),
+        "step_of_none": lambda: monitor.step_complete(Silent(), "phase", 1),
     }
 
 

@@ -19,14 +19,13 @@ OPTIONAL = {
     "IBuilderConfig": ("create_timing_cache", "get_timing_cache"),
     "ICudaEngine": (
         *("create_execution_context", "create_engine_inspector", "create_runtime_config"),
-        *("create_serialization_config", "get_tensor_name", "serialize"),
+        *("create_serialization_config", "serialize"),
         *("serialize_with_config", "create_execution_context_without_device_memory"),
     ),
-    "INetworkDefinition": ("get_input", "get_output", "get_layer"),
     "ITimingCache": ("serialize",),
     "Runtime": ("deserialize_cuda_engine", "load_runtime"),
 }
-"""Methods that answer None where the library fails."""
+"""Methods that answer None where the library fails; not those that do so for a wrong index only."""
 
 OPTIONAL_PROPERTIES = {
     "IBuilderConfig": ("progress_monitor",),

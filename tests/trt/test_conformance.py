@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from tests.doubles import CrashError, tensorrt_double
-from tests.trt.calls import CALLS, OUTSIDE
+from tests.trt.calls import CALLBACKS, CALLS, OUTSIDE
 from tests.trt.doubled import objects
 from tests.trt.genuine import RELEASES, Genuine
-from tests.trt.probe import dump, scope_of
+from tests.trt.probe import callbacks_of, dump, evaluated, scope_of
 
 SURFACES: dict[str, Any] = {}
 
@@ -147,6 +147,22 @@ def test_calls_are_taken_and_refused_alike(
             if found != real[code]:
                 wrong.append(f"{code}: {found} here, {real[code]} from the genuine bindings")
     assert not wrong, "\n".join(wrong)
+
+
+def test_what_python_callbacks_do_reaches_the_library_alike(
+    release: str, genuine: Genuine, tmp_path: Path
+) -> None:
+    """The base class's method is the C++ call: it finds the override, as the library would."""
+    table = tmp_path / "calls.json"
+    table.write_text(json.dumps(CALLBACKS), encoding="utf-8")
+    real = genuine.run(release, "answers", str(table))
+    assert real["step(raising(KeyboardInterrupt()))"] == "False"  # Ctrl-C ends in the bindings
+    with tensorrt_double(release):
+        import tensorrt
+
+        scope = callbacks_of(tensorrt)
+        mine = {code: evaluated(code, scope) for code in CALLBACKS}
+    assert mine == real
 
 
 @pytest.mark.parametrize("code", OUTSIDE)

@@ -28,6 +28,9 @@ OURS = tuple(
 )
 """Found, not listed: a new file cannot be forgotten."""
 
+ONLY_10 = frozenset({"engines/t2s_engines/build/legacy.py"})
+"""Written for TensorRT 8.6, of which no bindings are at hand; 11 lost its names, 10 has them."""
+
 RIGHT = """
 import numpy as np
 import tensorrt as trt
@@ -141,6 +144,7 @@ def found(
     shutil.rmtree(folder / "raw")
     for name, code in (("right.py", RIGHT), ("wrong.py", WRONG)):
         (folder / name).write_text(code, encoding="utf-8")
+    ours = [name for name in OURS if release.startswith("10") or name not in ONLY_10]
     roots = [str(ROOT / source) for source in SOURCES]
     lines = [
         "[mypy]",
@@ -161,7 +165,7 @@ def found(
     cache = str(folder.parent / "mypy-cache")
     done = subprocess.run(
         [*command, "--output", "json", "--cache-dir", cache]
-        + [str(stub), str(folder / "right.py"), str(folder / "wrong.py"), *OURS],
+        + [str(stub), str(folder / "right.py"), str(folder / "wrong.py"), *ours],
         cwd=ROOT,
         env={**os.environ, "MYPYPATH": ""},
         capture_output=True,
@@ -173,8 +177,8 @@ def found(
     for line in done.stdout.splitlines():
         entry = json.loads(line)
         if entry["severity"] == "error":
-            name = Path(entry["file"])
-            key = name.name if name.is_relative_to(folder) else name.as_posix()
+            path = Path(entry["file"])
+            key = path.name if path.is_relative_to(folder) else path.as_posix()
             report[key].setdefault(entry["line"], entry["message"])
     return report
 
@@ -192,5 +196,8 @@ def test_every_planted_mistake_is_reported(found: Found) -> None:
 
 
 def test_our_own_files_pass(found: Found) -> None:
-    ours = {name: lines for name, lines in found.items() if not name.startswith(("right", "wrong"))}
+    # the backend and the builder say what they call by its type; otherwise nothing is checked
+    parts = {Path(name).parent.as_posix() for name in OURS}
+    assert {"runtime/t2s_rt/backends/tensorrt", "engines/t2s_engines/build"} <= parts
+    ours = {name: lines for name, lines in found.items() if name in OURS}
     assert not ours
