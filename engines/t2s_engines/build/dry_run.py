@@ -9,7 +9,7 @@ import click
 
 from t2s_engines.build.plan import BuildPlan, PlannedEngine
 from t2s_engines.build.trtexec import trtexec_line
-from t2s_engines.build.verdicts import Verdict, float32_layers, preflight_verdict
+from t2s_engines.build.verdicts import Verdict, graph_float_types, preflight_verdict
 from t2s_rt.cli._tables import megabytes, show_facts, show_table
 from t2s_rt.plans import DeviceIdentity, EngineCache, InputProfile
 
@@ -196,12 +196,14 @@ def _trtexec(engine: PlannedEngine, plan: BuildPlan) -> tuple[str, str]:
     """The command line, and what it does not say."""
     if plan.release.strongly_typed:
         return trtexec_line(engine, plan.release), ""
-    layers = float32_layers(engine)
-    if layers is None:
+    types = graph_float_types(engine)
+    if types is None:
         remark = (
-            f"{engine.label}: trtexec 8.6 must also be told to keep the graph's float32 layers "
-            "(--precisionConstraints=obey --layerPrecisions=...); with onnx installed they are "
-            "listed here, and t2s-rt build pins them by itself"
+            f"{engine.label}: trtexec 8.6 must also be told what stays float32 in a graph that "
+            "holds float16, be it weights only (--fp16 --precisionConstraints=obey "
+            "--layerPrecisions=...); with onnx installed that is listed here, and t2s-rt build "
+            "sees to it by itself"
         )
         return trtexec_line(engine, plan.release), remark
+    layers = types.float32_nodes if types.float16 else None
     return trtexec_line(engine, plan.release, layers), ""

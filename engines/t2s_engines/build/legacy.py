@@ -24,6 +24,8 @@ def explicit_batch() -> Any:
 def ask_for_precision(network: Any, config: Any, precision: str) -> None:
     """Allow a graph's types, and pin what is float32 in it.
 
+    A float32 graph that stores its weights as float16 needs that too.
+
     Args:
         network: with the graph imported.
         config: of the build.
@@ -31,7 +33,7 @@ def ask_for_precision(network: Any, config: Any, precision: str) -> None:
     """
     import tensorrt as trt
 
-    if precision == "fp32":
+    if precision == "fp32" and not _holds_float16(network):
         return
     config.set_flag(trt.BuilderFlag.FP16)
     if precision == "int8":
@@ -42,6 +44,19 @@ def ask_for_precision(network: Any, config: Any, precision: str) -> None:
         for index in range(layer.num_outputs):
             if layer.get_output(index).dtype == trt.DataType.FLOAT:
                 layer.set_output_type(index, trt.DataType.FLOAT)
+
+
+def _holds_float16(network: Any) -> bool:
+    """Whether a constant or a cast makes float16: without strong typing nothing else says so."""
+    import tensorrt as trt
+
+    layers = (network.get_layer(index) for index in range(network.num_layers))
+    return any(
+        layer.get_output(number).dtype == trt.DataType.HALF
+        for layer in layers
+        if layer.type in (trt.LayerType.CONSTANT, trt.LayerType.CAST)
+        for number in range(layer.num_outputs)
+    )
 
 
 def float32_layers(network: Any) -> list[Any]:

@@ -18,22 +18,23 @@ _HARDWARE = {"ampere_plus": "ampere+", "same_compute_capability": "sameComputeCa
 
 
 def trtexec_line(
-    engine: PlannedEngine, release: Release, float32_layers: Sequence[str] = ()
+    engine: PlannedEngine, release: Release, float32_layers: Sequence[str] | None = None
 ) -> str:
     """One command line for a shell, see :func:`trtexec_arguments`."""
     return shlex.join(("trtexec", *trtexec_arguments(engine, release, float32_layers)))
 
 
 def trtexec_arguments(
-    engine: PlannedEngine, release: Release, float32_layers: Sequence[str] = ()
+    engine: PlannedEngine, release: Release, float32_layers: Sequence[str] | None = None
 ) -> list[str]:
     """What ``trtexec`` of a release is to be given for an engine.
 
     Args:
         engine: that is planned.
         release: of trtexec.
-        float32_layers: for 8.6 and a graph that is not all float32: the layers that must stay
-            float32. Later releases read that from the graph.
+        float32_layers: for 8.6 and a graph that holds float16: the layers that must stay
+            float32; None for a graph that holds none, or where that is not known. Later releases
+            read it from the graph.
     """
     entry, options = engine.entry, engine.options
     arguments = [
@@ -57,10 +58,10 @@ def trtexec_arguments(
     return [*arguments, "--timingCacheFile=timing.cache", "--skipInference"]
 
 
-def _typing(precision: str, release: Release, float32_layers: Sequence[str]) -> list[str]:
+def _typing(precision: str, release: Release, float32_layers: Sequence[str] | None) -> list[str]:
     if release.typing_is_asked:
         return ["--stronglyTyped"]
-    if release.strongly_typed or precision == "fp32":
+    if release.strongly_typed or (precision == "fp32" and float32_layers is None):
         return []
     flags = ["--fp16", *(["--int8"] if precision == "int8" else [])]
     if float32_layers:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from t2s_engines.build.plan import PlannedEngine
 from t2s_engines.build.release import Release
 from t2s_rt.errors import BackendError
 
-__all__ = ["Verdict", "check_on_paper", "float32_layers", "preflight_verdict"]
+if TYPE_CHECKING:
+    from t2s_engines.graphs.float32 import FloatTypes
+
+__all__ = ["Verdict", "check_on_paper", "graph_float_types", "preflight_verdict"]
 
 _SHOWN = 4
 
@@ -76,15 +80,16 @@ def check_on_paper(engine: PlannedEngine, release: Release) -> None:
         )
 
 
-def float32_layers(engine: PlannedEngine) -> tuple[str, ...] | None:
-    """Names of the nodes of a mixed graph that compute in float32; None without onnx.
+def graph_float_types(engine: PlannedEngine) -> FloatTypes | None:
+    """Which floating-point types a graph computes in; None where onnx is not installed.
 
     trtexec 8.6 has to be told: it takes no types from the graph.
+
+    Raises:
+        GraphError: the file cannot be read as ONNX.
     """
-    if engine.entry.precision == "fp32":
-        return ()
     if not _onnx_is_here():
         return None
-    from t2s_engines.graphs.float32 import float32_nodes
+    from t2s_engines.graphs.float32 import float_types
 
-    return float32_nodes(engine.entry.path)
+    return float_types(engine.entry.path)

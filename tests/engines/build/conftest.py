@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -56,16 +56,38 @@ def run() -> Run:
     return call
 
 
+_OLD = """
+import sys, tensorrt
+from tests.engines.build.old_network import attach
+attach(tensorrt)
+sys.argv = ["t2s-rt", *sys.argv[1:]]
+from t2s_rt.cli.main import main
+main()
+"""
+"""The command for 8.6, whose double shows no layers by itself."""
+
+
 @pytest.fixture
-def child(tmp_path: Path) -> Child:
+def child() -> Iterator[Child]:
     """Start ``t2s-rt build`` with the doubles in a process of its own."""
+    started = []
 
     def start(
-        *arguments: object, release: str = "10.13", seconds: float = 0.0, log: Path | None = None
+        *arguments: object,
+        release: str = "10.13",
+        seconds: float = 0.0,
+        log: Path | None = None,
+        kill_at_step: int = 0,
     ) -> subprocess.Popen[str]:
-        control = Control(RELEASES[release], step_seconds=seconds, build_log=str(log or ""))
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.doubles.run", release, "t2s-rt", "build"]
+        control = Control(
+            RELEASES[release],
+            step_seconds=seconds,
+            build_log=str(log or ""),
+            kill_at_step=kill_at_step,
+        )
+        command = ["-c", _OLD] if release == "8.6" else ["t2s-rt"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.doubles.run", release, *command, "build"]
             + [str(argument) for argument in arguments],
             cwd=ROOT,
             env={**os.environ, **child_environment(control)},
@@ -73,8 +95,13 @@ def child(tmp_path: Path) -> Child:
             stderr=subprocess.PIPE,
             text=True,
         )
+        started.append(process)
+        return process
 
-    return start
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def temporary(root: Path) -> list[str]:

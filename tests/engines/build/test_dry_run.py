@@ -98,6 +98,13 @@ def test_for_8_6_the_islands_are_listed_where_onnx_is_installed(run: Run, nano: 
     assert not any("MatMul" in layer for layer in layers)
 
 
+def test_8_6_is_told_of_float16_weights_in_a_float32_graph(run: Run) -> None:
+    pytest.importorskip("onnx")
+    arguments = ("--dry-run", "--roles", "clip_image", "--precision", "fp32", "--target")
+    assert "--fp16 --precisionConstraints=obey" in run(*arguments, "8.6").stdout
+    assert "--fp16" not in run(*arguments, "10.3").stdout
+
+
 def test_the_preflight_speaks_where_onnx_is_installed(run: Run) -> None:
     pytest.importorskip("onnx")
     for target, table in (("8.6", "8.6"), ("10.3", "10.1"), ("10.16", "10.16"), ("11.4", "11.1")):

@@ -18,7 +18,9 @@ ALWAYS = {"--onnx", "--saveEngine", "--builderOptimizationLevel", "--timingCache
 SHAPES = {"--minShapes", "--optShapes", "--maxShapes"}
 
 
-def flags(engine: PlannedEngine, release: str, layers: tuple[str, ...] = ()) -> dict[str, str]:
+def flags(
+    engine: PlannedEngine, release: str, layers: tuple[str, ...] | None = None
+) -> dict[str, str]:
     pairs = (
         argument.partition("=")
         for argument in trtexec_arguments(engine, Release.parse(release), layers)
