@@ -34,7 +34,7 @@ def pinned(rt: Any, count: int) -> tuple[int, np.ndarray[Any, np.dtype[np.float3
     """Page-locked memory for some float32, and an array over it."""
     where = ok(rt.cudaMallocHost(4 * count))
     raw = (ctypes.c_char * (4 * count)).from_address(where)
-    return where, np.frombuffer(raw, np.float32)
+    return where, np.frombuffer(memoryview(raw).cast("B"), np.float32)
 
 
 def test_nothing_runs_before_somebody_waits(rt: Any) -> None:
