@@ -11,6 +11,7 @@ the wait lets other threads run.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 
 import numpy as np
@@ -100,6 +101,11 @@ class TensorRtSession(Session):
                 self._engine.bind(name, buffer.pointer)
         # whatever is still enqueued ends before anything that it uses
         self._owner.callback(self._cuda.synchronize, self._lender.stream)
+
+    @property
+    def greatest(self) -> Mapping[str, Shape]:
+        """The greatest shape of every input, from the engine's profile."""
+        return {name: tensor.greatest for name, tensor in self._engine.inputs.items()}
 
     def describe(self) -> str:
         """One line: role, precision, TensorRT's version, engine, verdict and CUDA graph."""

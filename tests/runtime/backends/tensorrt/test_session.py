@@ -15,6 +15,7 @@ from tests.runtime.backends.tensorrt.graphs import decode, encode, image, prompt
 from t2s_rt.backends import DeviceArray
 from t2s_rt.backends.tensorrt import Cuda
 from t2s_rt.errors import BackendError
+from t2s_rt.limits import POINTS_PER_PROMPT, PROMPTS_PER_CALL
 
 
 @pytest.mark.parametrize("cuda_graph", [False, True])
@@ -274,6 +275,15 @@ def test_shapes_outside_the_profile_name_it(
         with pytest.raises(BackendError, match=message):
             session.run({"image": image(0, batch)})
         assert session.run({"image": image(0)})["image_embedding"].shape == (1, 3, 8, 8)
+
+
+def test_the_profiles_bounds_can_be_asked(double: Control, decoder: Open) -> None:
+    with decoder() as session:
+        assert session.greatest == {
+            "image_embedding": (1, 3, 8, 8),
+            "point_coords": (PROMPTS_PER_CALL, POINTS_PER_PROMPT, 2),
+            "point_labels": (PROMPTS_PER_CALL, POINTS_PER_PROMPT),
+        }
 
 
 def test_a_second_close_and_a_use_after_it(double: Control, encoder: Open) -> None:
