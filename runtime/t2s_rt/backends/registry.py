@@ -23,6 +23,8 @@ from t2s_rt.backends.onnxruntime.providers import (
     provider_missing,
 )
 from t2s_rt.backends.options import BackendOptions
+from t2s_rt.backends.tensorrt import TensorRtSession
+from t2s_rt.backends.tensorrt.readiness import engines_missing
 from t2s_rt.bundle import GraphEntry
 from t2s_rt.contracts import Role
 from t2s_rt.errors import BackendError, MissingExtraError, UsageError
@@ -92,6 +94,11 @@ class AutoBackend:
 BACKENDS: dict[str, BackendKind] = {
     kind.name: kind
     for kind in (
+        BackendKind(
+            *("tensorrt", "tensorrt", "tensorrt", "gpu", TensorRtSession),
+            unready=engines_missing,
+            text=False,
+        ),
         BackendKind(
             "onnxruntime-cuda",
             "onnxruntime",

@@ -167,10 +167,16 @@ class Models:
         """One line for each session: what runs where, and why there."""
         return tuple(session.describe() for session in self.sessions)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know about the opened sessions, each thing once."""
+        return tuple(dict.fromkeys(text for item in self.sessions for text in item.warnings))
+
     def close(self) -> None:
-        """Close every session; a second call does nothing."""
-        for session in self.sessions:
-            session.close()
+        """Close every session, also where one of them fails; a second call does nothing."""
+        with ExitStack() as stack:
+            for session in self.sessions:
+                stack.callback(session.close)
 
     def __enter__(self) -> Models:
         """Return the models; leaving the block closes them."""
