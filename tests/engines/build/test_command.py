@@ -68,7 +68,7 @@ def test_a_verdict_is_shown(double: Control, run: Run, tmp_path: Path) -> None:
     (engine,) = EngineCache(tmp_path).engines()
     for verdict in ("failed", "passed"):
         report = SignOff(
-            verdict,  # type: ignore[arg-type]
+            verdict,
             engine.sidecar.plan_sha256,
             "2026-11-25T00:00:00+00:00",
             "test",
