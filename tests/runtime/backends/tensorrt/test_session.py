@@ -137,6 +137,27 @@ def test_a_run_that_waited_says_so(double: Control, encoder: Open, decoder: Open
         del kept, masks, array
 
 
+def test_a_session_has_read_what_it_was_fed_when_it_returns(
+    double: Control, encoder: Open, decoder: Open
+) -> None:
+    """Even where all its outputs stay: the memory of the feed may be written the moment after."""
+    points = prompts(1, 2)
+    with encoder() as first, decoder() as second:
+        kept = first.run({"image": image(1)}, keep=["image_embedding"])["image_embedding"]
+        assert isinstance(kept, DeviceArray)
+        masks = second.run({"image_embedding": kept, **points}, keep=["mask_logits", "iou"])
+        place = kept.pointer
+        kept.release()
+        later = first.run({"image": image(2)}, keep=["image_embedding"])["image_embedding"]
+        assert isinstance(later, DeviceArray)
+        assert later.pointer == place
+        np.testing.assert_array_equal(later.numpy(), encode(image(2)))
+        expected = decode(encode(image(1)), points)
+        np.testing.assert_allclose(_host(masks["mask_logits"]), expected, rtol=1e-5)
+        later.release()
+        masks.clear()
+
+
 def test_a_view_that_is_not_aligned_is_copied_on_the_device(
     double: Control, encoder: Open, decoder: Open
 ) -> None:
