@@ -229,8 +229,15 @@ def _tell(results: Any, shop: Any, verify: str, as_json: bool) -> None:
         }
         click.echo(json.dumps(facts, indent=2))
         return
-    from t2s_rt.cli._tables import show_table
+    from t2s_rt.cli._tables import show_facts, show_table
 
+    show_facts(
+        [
+            ("TensorRT", shop.library.version),
+            ("device", f"{shop.device.name} ({shop.device.architecture})"),
+            ("cache", str(shop.cache.root)),
+        ]
+    )
     show_table(
         "engine",
         ("role", "precision", "result", "seconds", "size", "verified", "folder"),
@@ -267,7 +274,7 @@ def _row(result: Result) -> tuple[str, ...]:
         f"{facts['seconds']:.1f}",
         megabytes(facts["bytes"]),
         facts["verified"],
-        facts["folder"],
+        result.stored.engine.folder.name,
     )
 
 

@@ -30,7 +30,13 @@ def test_a_table_in_a_pipe_and_what_to_do_next(
     monkeypatch.setenv("T2S_CACHE", str(tmp_path))
     done = run(*ROLES)
     assert done.exit_code == 0, done.stderr
-    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    root = tmp_path / "engines"
+    assert done.stdout.splitlines()[:3] == [
+        "TensorRT: 10.13.3.9",
+        "device: Double GPU (simulated) (sm_87)",
+        f"cache: {root}",
+    ]
+    lines = [line.split("\t") for line in done.stdout.splitlines()[3:]]
     assert lines[0][1:] == [
         "role", "precision", "result", "seconds", "size", "verified", "folder"
     ]  # fmt: skip
@@ -39,7 +45,7 @@ def test_a_table_in_a_pipe_and_what_to_do_next(
         ["clip_image", "fp16", "built"],
     ]
     for line in lines[1:3]:
-        assert Path(line[7], "engine.plan").is_file() and Path(line[7]).parent.name == "engines"
+        assert (root / line[7] / "engine.plan").is_file()
         assert float(line[4]) >= 0 and line[5].endswith("MB") and line[6] == "no"
     last = "2 of 2 not verified, and infer refuses those; run: t2s-rt verify"
     assert lines[3] == [last + " --roles clip_image,mask_decoder"]
@@ -47,7 +53,7 @@ def test_a_table_in_a_pipe_and_what_to_do_next(
     assert done.stderr.splitlines() == ["mask_decoder fp16: building", "clip_image fp16: building"]
     again = run(*ROLES)
     assert again.stderr == ""
-    assert [line.split("\t")[3] for line in again.stdout.splitlines()[1:3]] == [
+    assert [line.split("\t")[3] for line in again.stdout.splitlines()[4:6]] == [
         "was there already"
     ] * 2
 
@@ -78,7 +84,7 @@ def test_a_verdict_is_shown(double: Control, run: Run, tmp_path: Path) -> None:
         )
         (engine.folder / "verified.json").write_text(report.to_json())
         done = run("--roles", "clip_image", "--cache", tmp_path)
-        assert done.stdout.splitlines()[1].split("\t")[6] == verdict
+        assert done.stdout.splitlines()[4].split("\t")[6] == verdict
         assert ("not verified" in done.stdout) == (verdict == "failed")
     (engine.folder / "verified.json").write_text("{")
     assert "\tno\t" in run("--roles", "clip_image", "--cache", tmp_path).stdout
