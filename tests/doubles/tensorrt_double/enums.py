@@ -71,7 +71,8 @@ class _EnumBase:
         return self._compare(other, lambda a, b: a >= b)
 
     def __str__(self) -> str:
-        return f"{type(self).__name__}.{self.name}"
+        # not by the property, which a release may replace
+        return f"{type(self).__name__}.{self._names.get(self._value, '???')}"
 
     def __repr__(self) -> str:
         return f"<{self}: {self._value}>"

@@ -212,7 +212,7 @@ def add_enums(trt: ModuleType, release: str) -> type:
         setattr(trt, name, make_enum(name, values, ordered=name in _ORDERED))
     if (10,) <= number(release) < (11,):
         # a slip of the genuine bindings: the parser's ErrorCode has a method where others have text
-        trt.ErrorCode.name = lambda self: str(self).rpartition(".")[2]
+        trt.ErrorCode.name = lambda self: str(self)
     for alias, member in _ALIASES.items():
         if member in trt.DataType.__members__:
             setattr(trt, alias, trt.DataType.__members__[member])
