@@ -180,7 +180,9 @@ def _fault(error: trt.ParserError) -> str:
         where = f"{operator or 'an operator'} {name!r}" if name or operator else "the graph"
     else:
         where = f"node number {error.node()}" if error.node() >= 0 else "the graph"
-    return f"{where}: {text} ({error.code().name})"
+    # by its text: in 10.x the name of this enum is a method, by a slip of the bindings
+    code = str(error.code()).rpartition(".")[2]
+    return f"{where}: {text} ({code})"
 
 
 def _apply_options(config: trt.IBuilderConfig, engine: PlannedEngine) -> None:

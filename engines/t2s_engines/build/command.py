@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ import click
 
 from t2s_rt.cli._options import bundle_opt
 from t2s_rt.contracts import PRECISIONS
+from t2s_rt.limits import TILES_PER_CALL
 
 if TYPE_CHECKING:
     from t2s_engines.build.dry_run import Here
@@ -76,9 +79,10 @@ def register(group: click.Group) -> None:
 )
 @click.option(
     "--batch",
-    type=click.IntRange(1, 64),
+    type=click.IntRange(1, TILES_PER_CALL),
     metavar="N",
-    help="Most tiles in one call of detector and mask encoder.  [default: what infer uses]",
+    help="Most tiles in one call of detector and mask encoder; fewer need less device memory.  "
+    f"[default: {TILES_PER_CALL}]",
 )
 @click.option(
     "--cache",
@@ -138,12 +142,17 @@ def build(
         return
     from t2s_engines.build.progress import make_progress
     from t2s_engines.build.work import Workshop
+    from t2s_rt.cli._progress import note
 
     shop = Workshop.open(engines, make_progress())
     plan = make_plan(loaded, shop.release, wishes, precision, chosen)
     results = shop.build(plan, force)
-    verify = "t2s-rt verify" + ("" if bundle is None else f" --bundle {bundle}")
-    _tell(results, shop, verify, as_json)
+    same = {"--bundle": bundle, "--roles": roles, "--cache": cache}
+    same["--precision"] = None if precision == "auto" else precision
+    _tell(results, shop, _verify_command(same), as_json)
+    usual = EngineCache().root
+    if cache is not None and cache.absolute() != usual.absolute():
+        note(f"note: infer looks for engines in {usual}, or in the folder engines of T2S_CACHE")
 
 
 def _options(
@@ -199,6 +208,14 @@ def _show(plan: Any, engines: Any, here: Here, as_json: bool) -> None:
         click.echo(json.dumps(plan_record(plan, engines, here), indent=2))
     else:
         show_plan(plan, engines, here)
+
+
+def _verify_command(options: Mapping[str, object]) -> str:
+    """The command that verifies just these engines."""
+    words = ["t2s-rt", "verify"]
+    for name, value in options.items():
+        words += [] if value is None else [name, str(value)]
+    return shlex.join(words)
 
 
 def _tell(results: Any, shop: Any, verify: str, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from t2s_engines.build.plan import BuildPlan, PlannedEngine
 from t2s_engines.build.trtexec import trtexec_line
 from t2s_engines.build.verdicts import Verdict, graph_float_types, preflight_verdict
 from t2s_rt.cli._tables import megabytes, show_facts, show_table
+from t2s_rt.limits import TILES_PER_CALL
 from t2s_rt.plans import DeviceIdentity, EngineCache, InputProfile
 
 __all__ = [
@@ -163,7 +164,7 @@ def _facts(plan: BuildPlan, cache: EngineCache, here: Here) -> list[tuple[str, s
         ("optimisation level", str(options.optimization_level)),
         ("hardware compatible", options.hardware_compatibility),
         ("version compatible", "yes" if options.version_compatible else "no"),
-        ("most tiles in one call", "as infer" if options.batch is None else str(options.batch)),
+        ("most tiles in one call", str(options.batch or TILES_PER_CALL)),
         ("weights", weights),
         ("cache", str(cache.root)),
     ]

@@ -32,7 +32,7 @@ class Release:
         Raises:
             UsageError: no release, or one that this program does not build for.
         """
-        found = re.fullmatch(r"(\d+)\.(\d+)(\.\d+)*", name.strip(), re.ASCII)
+        found = re.fullmatch(r"(\d+)\.(\d+)(\.\w+)*", name.strip(), re.ASCII)
         number = (int(found[1]), int(found[2])) if found and len(name) < 32 else (0, 0)
         if number != (8, 6) and number < (10, 0):
             raise UsageError(

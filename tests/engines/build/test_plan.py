@@ -120,6 +120,7 @@ def test_names_that_are_no_release_to_build_for(name: str) -> None:
         ("10.9", True, True, 22),
         ("10.13.3.9", True, True, 24),
         ("11.4.0.106", True, False, 24),
+        ("10.0.0b6", True, True, 20),
     ],
 )
 def test_what_releases_can_do(name: str, typed: bool, asked: bool, opset: int) -> None:
