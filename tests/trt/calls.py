@@ -270,6 +270,12 @@ trt.nptype(trt.float16)
 trt.nptype(5)
 trt.ErrorCode.INVALID_NODE.name.upper()
 trt.DataType.HALF.name.upper()
+assert str(trt.ErrorCode.INVALID_NODE) == "ErrorCode.INVALID_NODE"
+assert repr(trt.ErrorCode.INVALID_NODE) == "<ErrorCode.INVALID_NODE: 6>"
+assert str(trt.Logger.ERROR) == "Severity.ERROR"
+assert repr(trt.DataType.HALF) == "<DataType.HALF: 1>"
+assert repr(trt.Dims((1, 2))) == "(1, 2)"
+assert trt.DataType.HALF.itemsize == 2
 trt.volume((2, 3))
 trt.volume(trt.Dims((2, 3)))
 trt.int4

@@ -34,6 +34,9 @@ class _EnumBase:
 
     @property
     def name(self) -> str:
+        return self._label()
+
+    def _label(self) -> str:
         return self._names.get(self._value, "???")
 
     @property
@@ -71,8 +74,7 @@ class _EnumBase:
         return self._compare(other, lambda a, b: a >= b)
 
     def __str__(self) -> str:
-        # not by the property, which a release may replace
-        return f"{type(self).__name__}.{self._names.get(self._value, '???')}"
+        return f"{type(self).__name__}.{self._label()}"
 
     def __repr__(self) -> str:
         return f"<{self}: {self._value}>"

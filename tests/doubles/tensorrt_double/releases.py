@@ -188,6 +188,12 @@ _ALIASES = {
 }
 
 
+_ITEM_BYTES: dict[str, float] = {
+    **{"FLOAT": 4, "HALF": 2, "INT8": 1, "INT32": 4, "BOOL": 1, "UINT8": 1, "FP8": 1},
+    **{"BF16": 2, "INT64": 8, "INT4": 0.5, "FP4": 0.5, "E8M0": 1},
+}
+
+
 def enums_of(release: str) -> dict[str, Values]:
     """Every enum of a release with its members' values."""
     own = {8: _EIGHT, 10: _TEN, 11: _ELEVEN}[number(release)[0]]
@@ -210,9 +216,10 @@ def add_enums(trt: ModuleType, release: str) -> type:
     """
     for name, values in enums_of(release).items():
         setattr(trt, name, make_enum(name, values, ordered=name in _ORDERED))
+    trt.DataType.itemsize = property(lambda self: _ITEM_BYTES[self._label()])
     if (10,) <= number(release) < (11,):
         # a slip of the genuine bindings: the parser's ErrorCode has a method where others have text
-        trt.ErrorCode.name = lambda self: str(self)
+        trt.ErrorCode.name = lambda self: self._label()
     for alias, member in _ALIASES.items():
         if member in trt.DataType.__members__:
             setattr(trt, alias, trt.DataType.__members__[member])
