@@ -189,6 +189,9 @@ def _apply_options(config: trt.IBuilderConfig, engine: PlannedEngine) -> None:
     import tensorrt as trt
 
     options = engine.options
+    # on by default; it rounds the products of float32 islands to 10 bits, where a graph says
+    # float32 because 10 bits were too few
+    config.clear_flag(trt.BuilderFlag.TF32)
     config.builder_optimization_level = options.optimization_level
     if options.workspace is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace)

@@ -160,6 +160,7 @@ def _facts(plan: BuildPlan, cache: EngineCache, here: Here) -> list[tuple[str, s
         ("device", UNKNOWN_DEVICE if here.device is None else here.device.name),
         *([("unknown", here.reason)] if here.reason else []),
         ("network", typing),
+        ("TF32", "off: what a graph keeps in float32 is computed in float32"),
         ("workspace", workspace),
         ("optimisation level", str(options.optimization_level)),
         ("hardware compatible", options.hardware_compatibility),

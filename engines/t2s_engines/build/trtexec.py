@@ -41,6 +41,7 @@ def trtexec_arguments(
         f"--onnx={entry.path}",
         f"--saveEngine={entry.role}.{entry.precision}.plan",
         *_typing(entry.precision, release, float32_layers),
+        "--noTF32",
         *_shapes(engine),
         f"--builderOptimizationLevel={options.optimization_level}",
     ]

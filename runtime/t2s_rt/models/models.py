@@ -53,7 +53,7 @@ def choose_graph(
         raise UsageError(
             f"expected a precision out of auto, {', '.join(PRECISIONS)}, found {precision!r}"
         )
-    target: Literal["cpu", "tensorrt"] | None = "cpu" if device == "cpu" else None
+    target: Literal["cpu", "tensorrt"] = "cpu" if device == "cpu" else "tensorrt"
     return bundle.graph(role, chosen, target if chosen == "int8" else None), "asked for"
 
 

@@ -81,7 +81,7 @@ def test_networks_are_strongly_typed_in_every_release(
         assert made["plan"].strongly_typed
         # STRONGLY_TYPED is 1 up to 10 and 0 in 11; its bit alone is set
         assert made["network"].flags == (1 if double.release.startswith("11") else 2)
-        assert made["plan"].flags == ["TF32"]
+        assert made["plan"].flags == []  # TF32 is on by default
 
 
 def test_profiles_are_what_the_runtime_asks_for(
@@ -228,7 +228,7 @@ def test_stripped_plans_are_small_and_compute_the_same_once_refitted(
         options = BackendOptions(engines=root, allow_unverified=True)
         with TensorRtSession(result.engine.entry, options) as session:
             answers.append(session.run(feeds)["embeddings"])
-    assert {"STRIP_PLAN", "REFIT_IDENTICAL"} < set(double.builds[-1]["plan"].flags)
+    assert {"STRIP_PLAN", "REFIT_IDENTICAL"} <= set(double.builds[-1]["plan"].flags)
     assert sizes[1] < sizes[0] / 5
     np.testing.assert_array_equal(answers[0], answers[1])
     with open_session(nano.graph("clip_image", "fp32"), "onnxruntime-cpu") as oracle:

@@ -14,7 +14,7 @@ from t2s_engines.build.release import Release
 from t2s_engines.build.trtexec import trtexec_arguments, trtexec_line
 
 Planned = Callable[..., PlannedEngine]
-ALWAYS = {"--onnx", "--saveEngine", "--builderOptimizationLevel", "--timingCacheFile"}
+ALWAYS = {"--onnx", "--saveEngine", "--noTF32", "--builderOptimizationLevel", "--timingCacheFile"}
 SHAPES = {"--minShapes", "--optShapes", "--maxShapes"}
 
 
