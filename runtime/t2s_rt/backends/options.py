@@ -24,6 +24,7 @@ class BackendOptions:
         allow_cpu_fallback: let a GPU backend run operators on the CPU that it lacks; False
             makes that an error.
         device_index: which GPU.
+        allow_unverified: load an engine that t2s-rt verify has not passed.
 
     Raises:
         UsageError: a value out of range.
@@ -35,6 +36,7 @@ class BackendOptions:
     cuda_graph: bool = False
     allow_cpu_fallback: bool = True
     device_index: int = 0
+    allow_unverified: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges."""
