@@ -18,9 +18,7 @@ FRAME_SCALE = 4
 """Frame pixels of SAM along one edge of a mask logit."""
 
 
-def centre_box_iou(
-    one: NDArray[np.floating], two: NDArray[np.floating]
-) -> NDArray[np.float64]:
+def centre_box_iou(one: NDArray[np.floating], two: NDArray[np.floating]) -> NDArray[np.float64]:
     """IoU of every box of ``one`` ``[N, 4]`` with every box of ``two`` ``[M, 4]``, cx cy w h."""
     return box_iou(_corners(one), _corners(two))
 
