@@ -5,7 +5,12 @@ from __future__ import annotations
 from t2s_rt.backends.base import Session
 from t2s_rt.backends.device import Array, CudaArrayLike, DeviceArray, Feed, is_device_array
 from t2s_rt.backends.fake import FakeSession, fake_device_array, fake_entry
-from t2s_rt.backends.onnxruntime_cpu import OnnxRuntimeCpuSession
+from t2s_rt.backends.onnxruntime import (
+    BindingSession,
+    OnnxRuntimeCpuSession,
+    OnnxRuntimeCudaSession,
+    OnnxRuntimeTensorrtSession,
+)
 from t2s_rt.backends.options import BackendOptions
 from t2s_rt.backends.registry import (
     BACKENDS,
@@ -14,6 +19,7 @@ from t2s_rt.backends.registry import (
     choose_backend,
     open_session,
 )
+from t2s_rt.backends.tensorrt import TensorRtSession
 
 __all__ = [
     "BACKENDS",
@@ -21,12 +27,16 @@ __all__ = [
     "AutoBackend",
     "BackendKind",
     "BackendOptions",
+    "BindingSession",
     "CudaArrayLike",
     "DeviceArray",
     "FakeSession",
     "Feed",
     "OnnxRuntimeCpuSession",
+    "OnnxRuntimeCudaSession",
+    "OnnxRuntimeTensorrtSession",
     "Session",
+    "TensorRtSession",
     "choose_backend",
     "fake_device_array",
     "fake_entry",

@@ -44,6 +44,8 @@ class Session(ABC):
     """Where outputs stay that :meth:`run` is asked to keep; a subclass or instance sets it."""
     device_index: int = 0
     """Which device of its kind."""
+    warnings: tuple[str, ...] = ()
+    """What a user should know before trusting this session's results."""
 
     def __init__(self, entry: GraphEntry, reason: str = "asked for") -> None:
         self.entry = entry
@@ -108,9 +110,10 @@ class Session(ABC):
             bound: dict[str, int] = {}
             placed = self._place(feeds)
             self._check("input", self.inputs, placed, bound)
-            for array in placed.values():
+            for name, array in placed.items():
                 if isinstance(array, DeviceArray):
-                    borrowed.enter_context(array.borrowed())
+                    with self._naming(name):
+                        borrowed.enter_context(array.borrowed())
             self._refuse_non_finite(placed)
             outputs = self._run(placed, frozenset(keep))
             self._check("output", self.outputs, outputs, bound)
@@ -202,24 +205,26 @@ class Session(ABC):
         return placed
 
     def _place_device(self, name: str, value: Any) -> Array:
-        where = f"{self.entry.role}, input {name}"
-        if not isinstance(value, DeviceArray):
-            if not self._binds_device_memory:
-                raise BackendError(
-                    f"{where}: expected a host array for the session on {self.backend}, found a "
-                    f"device array ({type(value).__name__}); copy it to the host first"
-                )
-            try:
-                return DeviceArray.wrap(value)
-            except BackendError as error:
-                raise BackendError(f"{where}: {error}") from error
-        home = (self.device, self.device_index)
-        if self._binds_device_memory and (value.device, value.device_index) == home:
-            return value
-        try:
+        with self._naming(name):
+            if not isinstance(value, DeviceArray):
+                if not self._binds_device_memory:
+                    raise BackendError(
+                        f"expected a host array for the session on {self.backend}, found a "
+                        f"device array ({type(value).__name__}); copy it to the host first"
+                    )
+                return DeviceArray.wrap(value, self.device_index)
+            home = (self.device, self.device_index)
+            if self._binds_device_memory and (value.device, value.device_index) == home:
+                return value
             return value.numpy()
+
+    @contextmanager
+    def _naming(self, name: str) -> Iterator[None]:
+        """Put the input's name before an error of its array."""
+        try:
+            yield
         except BackendError as error:
-            raise BackendError(f"{where}: {error}") from error
+            raise BackendError(f"{self.entry.role}, input {name}: {error}") from error
 
     def _check(
         self,

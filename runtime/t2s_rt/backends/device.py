@@ -199,8 +199,12 @@ class DeviceArray:
         return f"<DeviceArray {self.dtype} {list(self.shape)} {state}>"
 
     @classmethod
-    def wrap(cls, foreign: CudaArrayLike) -> DeviceArray:
+    def wrap(cls, foreign: CudaArrayLike, device_index: int = 0) -> DeviceArray:
         """Another library's array as ours: same memory, which that library goes on owning.
+
+        Args:
+            foreign: the array.
+            device_index: where it lies, which the interface does not say.
 
         Raises:
             BackendError: not C-contiguous, masked, or of a type that NumPy lacks.
@@ -227,7 +231,13 @@ class DeviceArray:
             )
         keep = [foreign]  # the reference that keeps the other library's memory alive
         return cls(
-            pointer, shape, dtype, free=keep.clear, read=None, stream=interface.get("stream")
+            pointer,
+            shape,
+            dtype,
+            free=keep.clear,
+            read=None,
+            stream=interface.get("stream"),
+            device_index=device_index,
         )
 
     def _borrow(self) -> int:

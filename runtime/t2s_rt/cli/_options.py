@@ -11,6 +11,7 @@ import click
 from t2s_rt.contracts import PRECISIONS
 
 __all__ = [
+    "allow_unverified_opt",
     "backend_opt",
     "bundle_opt",
     "overwrite_opt",
@@ -64,6 +65,15 @@ def backend_opt(function: _F) -> _F:
         show_default=True,
         metavar="NAME",
         help="What runs the graphs; auto takes the best one installed.",
+    )(function)
+
+
+def allow_unverified_opt(function: _F) -> _F:
+    """``--allow-unverified``: of engines."""
+    return click.option(
+        "--allow-unverified",
+        is_flag=True,
+        help="Run TensorRT engines that t2s-rt verify did not pass on this device.",
     )(function)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from t2s_rt.cli._options import (
+    allow_unverified_opt,
     backend_opt,
     bundle_opt,
     overwrite_opt,
@@ -84,6 +85,7 @@ def register(group: click.Group) -> None:
 )
 @precision_opt
 @backend_opt
+@allow_unverified_opt
 @threads_opt
 @overwrite_opt
 def infer(
@@ -152,6 +154,7 @@ class Inference:
         overwrite: bool,
         command: dict[str, Any],
     ) -> None:
+        from t2s_rt.backends import BackendOptions
         from t2s_rt.pipeline import PipelineSettings
 
         self._classes, self._pack_path, self._bundle_path = classes, pack, bundle
@@ -164,6 +167,7 @@ class Inference:
             gsd=command["gsd"],
             tile=command["tile"],
             threads=command["threads"],
+            options=BackendOptions(allow_unverified=command["allow_unverified"]),
         )
         self._reading = {"bands": command["bands"], "scene_gsd": command["scene_gsd"]}
         self._held: dict[Path, Scene] = {}

@@ -11,6 +11,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
+from t2s_rt.backends import BackendOptions
 from t2s_rt.bundle import Bundle
 from t2s_rt.contracts import Role
 from t2s_rt.errors import PackError, PartialError
@@ -89,6 +90,7 @@ class Pipeline:
         threads: int | None = None,
         workers: int | None = None,
         settings: RouteSettings | None = None,
+        options: BackendOptions | None = None,
     ) -> Pipeline:
         """A pipeline for a bundle; see ``PipelineSettings`` for the arguments.
 
@@ -99,7 +101,8 @@ class Pipeline:
         return cls(
             bundle,
             PipelineSettings(
-                route, precision, backend, gsd, tile, overlap, threads, workers, routes
+                *(route, precision, backend, gsd, tile, overlap, threads, workers, routes),
+                options or BackendOptions(),
             ),
         )
 
@@ -234,6 +237,7 @@ class Pipeline:
                 settings.backend,
                 roles,
                 threads=self._parallel[1],
+                options=settings.options,
             )
             self._roles = roles
         side, _ = self.settings.tile_for(self.bundle.tile_size)
@@ -300,6 +304,8 @@ class Pipeline:
                 for warning in (*reader.warnings, *device):
                     progress.note(warning)
                 runner.run(lambda: self.scorer(pack), self._parallel[0])
+                for warning in () if self._models is None else self._models.warnings:
+                    progress.note(warning)
                 progress.stage("writing")
                 report = write_outputs(
                     FinishedRun(

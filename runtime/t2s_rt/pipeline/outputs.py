@@ -204,7 +204,8 @@ def _warnings(
     elif not pixels[1 : len(names) + 1].any():
         extra.append("every class abstained: nothing passed its threshold")
     device = precision_warnings(run.settings.precision, run.settings.backend)
-    return (*run.reader.warnings, *device, *extra)
+    opened = () if run.models is None else run.models.warnings
+    return (*run.reader.warnings, *device, *opened, *extra)
 
 
 def _precision(models: Models | None, settings: PipelineSettings) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from t2s_rt.backends import BackendOptions
 from t2s_rt.errors import UsageError
 from t2s_rt.routes import DEFAULT_ROUTE, ROUTES, RouteName, RouteSettings
 
@@ -35,6 +36,7 @@ class PipelineSettings:
         workers: tiles computed side by side, sharing the threads; None takes 2 where there are
             2 threads and the models are small: these use cores better by tiles than within one.
         routes: the routes' own numbers.
+        options: how the backend should run; its ``threads`` give way to those above.
     """
 
     route: RouteName = DEFAULT_ROUTE
@@ -46,6 +48,7 @@ class PipelineSettings:
     threads: int | None = None
     workers: int | None = None
     routes: RouteSettings = field(default_factory=RouteSettings)
+    options: BackendOptions = field(default_factory=BackendOptions)
 
     def __post_init__(self) -> None:
         """Refuse what no run could use."""

@@ -35,7 +35,7 @@ def test_auto_says_why(entry: GraphEntry) -> None:
 
 
 def test_unknown_names_list_the_known_ones(entry: GraphEntry) -> None:
-    with pytest.raises(UsageError, match="auto, onnxruntime-cpu, found 'abacus'"):
+    with pytest.raises(UsageError, match="auto, .*onnxruntime-cpu, found 'abacus'"):
         open_session(entry, "abacus")
 
 
