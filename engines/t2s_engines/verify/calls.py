@@ -1,4 +1,4 @@
-"""Calls of a graph: what the runtime fed it, what the reference answered, and calls made of them."""
+"""Calls of a graph: what the runtime fed it, what the reference said, and calls made of them."""
 
 from __future__ import annotations
 

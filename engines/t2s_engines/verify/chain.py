@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from t2s_engines.verify.calls import Call
 from t2s_engines.verify.figures import Comparison
 from t2s_engines.verify.judging import Judge, some
 from t2s_engines.verify.reference import Reference, TileReference, label_map

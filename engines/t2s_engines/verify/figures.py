@@ -117,7 +117,7 @@ class Comparison:
     def _tensor(
         self, name: str, one: NDArray[Any], two: NDArray[Any], tile: int, mode: str
     ) -> None:
-        difference = float(np.abs(one - two).max(initial=0.0))
+        difference = float(np.abs(one.astype(np.float64) - two).max(initial=0.0))
         largest = float(np.abs(one).max(initial=0.0))
         tally = self.tally
         tally.add(in_mode(f"cosine {name}", mode), cosine(one, two), tile)

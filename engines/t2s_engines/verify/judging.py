@@ -33,7 +33,8 @@ class Target:
     Attributes:
         entry: the graph that the device runs.
         open: from nothing to its session.
-        engine: where it is an engine of the cache, its files; the verdict goes beside them.
+        engine: where it is an engine of the cache, its files; the verdict goes beside them. A
+            session with an attribute ``files`` knows better which engine it loaded.
     """
 
     entry: GraphEntry
@@ -44,18 +45,6 @@ class Target:
     def role(self) -> Role:
         """The graph's role."""
         return self.entry.role
-
-    @property
-    def most_rows(self) -> int:
-        """Rows of the largest call that infer makes, and that the engine was built for."""
-        symbol = row_axis(self.entry)
-        if symbol is None:
-            return 1
-        sizes = size_range(self.role, symbol, self.entry.image_size)
-        most = 1 if sizes is None else sizes.greatest
-        if self.engine is not None:
-            most = min(most, _profiled_rows(self.engine, self.entry, most))
-        return most
 
 
 def _profiled_rows(engine: EngineFiles, entry: GraphEntry, otherwise: int) -> int:
@@ -92,6 +81,21 @@ class Judge:
     _batched: bool = False
     _largest: int = 0
 
+    @property
+    def engine(self) -> EngineFiles | None:
+        """The engine on trial: the one that the session says it loaded."""
+        loaded = getattr(self.session, "files", None)
+        return loaded if isinstance(loaded, EngineFiles) else self.target.engine
+
+    @property
+    def most_rows(self) -> int:
+        """Rows of the largest call that infer makes, and that the engine was built for."""
+        entry = self.target.entry
+        symbol = row_axis(entry)
+        sizes = None if symbol is None else size_range(entry.role, symbol, entry.image_size)
+        most = 1 if sizes is None else sizes.greatest
+        return most if self.engine is None else min(most, _profiled_rows(self.engine, entry, most))
+
     def open(self) -> Session | None:
         """Open the session; a failure is a fault of this graph alone."""
         try:
@@ -102,7 +106,7 @@ class Judge:
 
     def tile(self, calls: Sequence[Call]) -> None:
         """Ask what the reference was asked on one tile."""
-        entry, most = self.target.entry, self.target.most_rows
+        entry, most = self.target.entry, self.most_rows
         calls = some(calls, _CALLS)
         for call in calls:
             self._ask(call)
@@ -117,7 +121,7 @@ class Judge:
 
     def finish(self) -> None:
         """Ask for a whole batch of images, and for the first call again."""
-        entry, most = self.target.entry, self.target.most_rows
+        entry, most = self.target.entry, self.most_rows
         if self._images:
             batch = stacked(entry, self._images, most)
             if len(batch) > self._largest:

@@ -94,11 +94,12 @@ class Reference:
         self.settings = RouteSettings()
         self.chain = bool(chain_roles(bundle, roles))
         open_one = opener or (lambda e: open_session(e, REFERENCE_BACKEND, threads=threads))
+        self.sessions: dict[Role, Recorder] = {}
         with ExitStack() as stack:
-            self.sessions: dict[Role, Recorder] = {
-                role: stack.enter_context(Recorder(open_one(bundle.graph(role, "fp32"))))
-                for role in needed_roles(bundle, roles)
-            }
+            for role in needed_roles(bundle, roles):
+                session = Recorder(open_one(bundle.graph(role, "fp32")))
+                self.sessions[role] = session
+                stack.callback(session.close)
             self._stack = stack.pop_all()
         flying = {r: s for r, s in self.sessions.items() if r not in ("clip_dense", "clip_image")}
         if "clip_patches" not in flying and "clip_dense" in self.sessions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +12,7 @@ _ADDED = ("non-finite values", "hallucinated boxes")
 """Counts. Everything else is a mean (shares, and what is named so), a largest error, or a
 smallest figure."""
 _MEANS = ("recall", "precision")
+_LARGEST = 1e30
 
 
 @dataclass
@@ -37,8 +37,11 @@ class Tally:
         self.notes.setdefault(text)
 
     def figures(self) -> dict[str, float]:
-        """One value for each figure."""
-        return {name: self._reduced(name) for name in sorted(self.values)}
+        """One value for each figure, within what a verdict may hold."""
+        return {
+            name: float(np.clip(self._reduced(name), -_LARGEST, _LARGEST))
+            for name in sorted(self.values)
+        }
 
     def worst_tile(self, name: str) -> int:
         """Index of the tile whose observation was worst."""
@@ -68,8 +71,3 @@ def in_mode(name: str, mode: str) -> str:
 def base_name(name: str) -> str:
     """The figure without its kind of call."""
     return name.split(", ")[0]
-
-
-def merged(figures: Mapping[str, float], digits: int = 7) -> dict[str, float]:
-    """Figures rounded for a report."""
-    return {name: round(value, digits) for name, value in figures.items()}

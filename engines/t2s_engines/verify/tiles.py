@@ -52,8 +52,8 @@ class VerifyTile:
     def sha256(self) -> str:
         """SHA-256 of shape, pixels and validity."""
         digest = hashlib.sha256(str(self.image.shape).encode())
-        digest.update(np.ascontiguousarray(self.image))
-        digest.update(np.ascontiguousarray(self.valid))
+        digest.update(self.image.tobytes())
+        digest.update(self.valid.tobytes())
         return digest.hexdigest()
 
 

@@ -178,7 +178,7 @@ def _verdict(judge: Judge) -> Verdict:
         where if session is None else session.describe(),
         judge.comparison.tally,
         tuple(judge.faults),
-        target.engine,
+        judge.engine,
     )
 
 

@@ -101,6 +101,11 @@ class TensorRtSession(Session):
         # whatever is still enqueued ends before anything that it uses
         self._owner.callback(self._cuda.synchronize, self._lender.stream)
 
+    @property
+    def files(self) -> EngineFiles:
+        """The engine that was loaded; ``t2s-rt verify`` puts its verdict beside it."""
+        return self._files
+
     def describe(self) -> str:
         """One line: role, precision, TensorRT's version, engine, verdict and CUDA graph."""
         parts = [
