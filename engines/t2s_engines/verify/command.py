@@ -39,7 +39,7 @@ def register(group: click.Group) -> None:
 @click.option(
     "--roles",
     metavar="A,B",
-    help="Verify these graphs only, e.g. mask_encoder,mask_decoder.  [default: all that see pixels]",
+    help="Verify these graphs only, e.g. mask_encoder,clip_dense.  [default: all that see pixels]",
 )
 @click.option(
     "--scenes",

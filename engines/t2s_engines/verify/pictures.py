@@ -23,6 +23,7 @@ _GAP = 12
 _HEAD = 64
 _PAPER, _INK = (250, 250, 248), (34, 34, 34)
 _FONT = cv2.FONT_HERSHEY_DUPLEX
+_NONE = (240, 240, 236)
 _BOX = (255, 210, 0)
 _KEY = ("recall", "box IoU mean", "hallucinated boxes", "mask IoU worst", "label agreement worst")
 
@@ -43,7 +44,7 @@ def write_pictures(outcome: Outcome, folder: Path) -> list[Path]:
     for index in sorted(why):
         path = folder / f"worst-{index}.png"
         sketch = outcome.sketches.get(index, Sketch())
-        _save(path, draw(outcome.tiles[index], sketch, why[index]))
+        _save(path, draw(outcome.tiles[index], sketch, why[index], outcome.colours))
         paths.append(path)
     return paths
 
@@ -52,8 +53,20 @@ def _perfect(name: str, value: float) -> bool:
     return value == (0.0 if name.startswith("hallucinated") else 1.0)
 
 
-def draw(tile: VerifyTile, sketch: Sketch, reasons: Sequence[str]) -> Image:
-    """The sheet: tile, reference, device; below, the class maps and where they differ."""
+def draw(
+    tile: VerifyTile,
+    sketch: Sketch,
+    reasons: Sequence[str],
+    classes: Sequence[tuple[int, int, int]],
+) -> Image:
+    """The sheet: tile, reference, device; below, the class maps and where they differ.
+
+    Args:
+        tile: that was shown.
+        sketch: of the answers.
+        reasons: why this tile, for the heading.
+        classes: RGB of each class, in the order of the class maps.
+    """
     rows = [
         _row(
             ("tile", tile.image),
@@ -67,8 +80,8 @@ def draw(tile: VerifyTile, sketch: Sketch, reasons: Sequence[str]) -> Image:
         rows.append(
             _row(
                 (f"class maps differ on {100 * float((one != two).mean()):.2f} %", wrong),
-                ("reference: class map", _colours(one)),
-                ("device: class map", _colours(two)),
+                ("reference: class map", _colours(one, classes)),
+                ("device: class map", _colours(two, classes)),
             )
         )
     sheet = np.concatenate(rows)
@@ -98,23 +111,23 @@ def _objects(tile: VerifyTile, sketch: Sketch, side: int) -> Image:
     size = (out.shape[1], out.shape[0])
     for number, pair in enumerate(sketch.masks):
         mask = pair[1 + side].astype(np.uint8)
-        inside = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST).astype(bool)
-        colour = _colour(number + 1)
-        out[inside] = (0.45 * out[inside] + 0.55 * colour).astype(np.uint8)
+        inside = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST), bool)
+        mixed: NDArray[np.float64] = 0.45 * out[inside] + 0.55 * _hue(number)
+        out[inside] = np.asarray(mixed, np.uint8)
     if len(sketch.boxes) == 2:
         for box in np.rint(sketch.boxes[side]).astype(int):
             cv2.rectangle(out, tuple(box[:2].tolist()), tuple(box[2:].tolist()), _BOX, 1)
     return out
 
 
-def _colours(labels: NDArray[np.uint8]) -> Image:
-    table = np.array([(240, 240, 236), *(_colour(k) for k in range(1, 256))], np.uint8)
+def _colours(labels: NDArray[np.uint8], classes: Sequence[tuple[int, int, int]]) -> Image:
+    table = np.array([_NONE, *classes], np.uint8)
     return np.asarray(table[labels], np.uint8)
 
 
-def _colour(number: int) -> NDArray[np.float64]:
-    """Hues far from each other for small numbers."""
-    hue = np.uint8([[[(number * 67) % 180, 170, 230]]])
+def _hue(number: int) -> NDArray[np.float64]:
+    """Colours far from each other for small numbers."""
+    hue = np.array([[[(number * 67) % 180, 170, 230]]], np.uint8)
     return np.asarray(cv2.cvtColor(hue, cv2.COLOR_HSV2RGB)[0, 0], np.float64)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -65,11 +64,11 @@ def _sign_off(
             {"name": _line(tile.name), "sha256": tile.sha256, "synthetic": tile.synthetic}
             for tile in outcome.tiles
         ),
-        {**verdict.figures, **_of_chain(chain and chain.figures)},
-        {**verdict.floors, **_of_chain(chain and chain.floors)},
+        {**verdict.figures, **_of_chain(None if chain is None else chain.figures)},
+        {**verdict.floors, **_of_chain(None if chain is None else chain.floors)},
         tuple(_line(fault) for fault in verdict.faults),
         {**environment, "session": verdict.session, "notes": list(verdict.notes)},
-        {**verdict.ceilings, **_of_chain(chain and chain.ceilings)},
+        {**verdict.ceilings, **_of_chain(None if chain is None else chain.ceilings)},
     )
 
 

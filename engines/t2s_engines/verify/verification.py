@@ -13,7 +13,7 @@ from t2s_engines.verify.judging import Judge, Target
 from t2s_engines.verify.reference import Reference, chain_roles
 from t2s_engines.verify.remedies import fault_text
 from t2s_engines.verify.sketch import Sketch
-from t2s_engines.verify.tally import Tally
+from t2s_engines.verify.tally import Tally, base_name
 from t2s_engines.verify.tiles import VerifyTile
 from t2s_rt.backends import Session
 from t2s_rt.bundle import Bundle, GraphEntry
@@ -72,14 +72,14 @@ class Outcome:
         tiles: what the graphs were shown.
         verdicts: one for each graph, the chain's last where it was judged.
         sketches: by tile, for pictures.
-        classes: names, in the order of the class maps.
+        colours: RGB of each class, in the order of the class maps.
     """
 
     bundle: str
     tiles: tuple[VerifyTile, ...]
     verdicts: tuple[Verdict, ...]
     sketches: Mapping[int, Sketch]
-    classes: tuple[str, ...]
+    colours: tuple[tuple[int, int, int], ...]
 
     @property
     def passed(self) -> bool:
@@ -148,8 +148,8 @@ def verify_targets(
             verdicts = _verdicts(judges, chain)
     finally:
         watcher.end()
-    names = tuple(item.name for item in pack.classes)
-    return Outcome(bundle.name, tuple(shown), verdicts, sketches, names)
+    colours = tuple(item.colour for item in pack.classes)
+    return Outcome(bundle.name, tuple(shown), verdicts, sketches, colours)
 
 
 def _verdicts(judges: Mapping[Role, Judge], chain: Chain) -> tuple[Verdict, ...]:
@@ -201,6 +201,8 @@ def _judged(
             "show it scenes that it can work on with --scenes"
         )
     worst = {name: tally.worst_tile(name) for name in figures}
+    # what is wrong alone is wrong in batches and when repeated as well
+    broken = [name for name in broken if name == base_name(name) or base_name(name) not in broken]
     faults += [
         fault_text(role, precision, name, figures[name], floors.get(name), ceilings.get(name))
         for name in broken
