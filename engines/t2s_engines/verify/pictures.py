@@ -112,8 +112,8 @@ def _objects(tile: VerifyTile, sketch: Sketch, side: int) -> Image:
     for number, pair in enumerate(sketch.masks):
         mask = pair[1 + side].astype(np.uint8)
         inside = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST), bool)
-        mixed: NDArray[np.float64] = 0.45 * out[inside] + 0.55 * _hue(number)
-        out[inside] = np.asarray(mixed, np.uint8)
+        under = out[inside].astype(np.float64)
+        out[inside] = (0.45 * under + 0.55 * _hue(number)).astype(np.uint8)
     if len(sketch.boxes) == 2:
         for box in np.rint(sketch.boxes[side]).astype(int):
             cv2.rectangle(out, tuple(box[:2].tolist()), tuple(box[2:].tolist()), _BOX, 1)
@@ -122,7 +122,7 @@ def _objects(tile: VerifyTile, sketch: Sketch, side: int) -> Image:
 
 def _colours(labels: NDArray[np.uint8], classes: Sequence[tuple[int, int, int]]) -> Image:
     table = np.array([_NONE, *classes], np.uint8)
-    return np.asarray(table[labels], np.uint8)
+    return np.asarray(np.take(table, labels, axis=0), np.uint8)
 
 
 def _hue(number: int) -> NDArray[np.float64]:

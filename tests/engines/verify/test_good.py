@@ -49,14 +49,14 @@ def test_nano_passes(request: pytest.FixtureRequest, precision: Precision) -> No
 
 def test_everything_that_was_promised_is_judged(half: Outcome) -> None:
     detector = verdict_of(half, "detector")
-    judged = detector.floors.keys() | detector.ceilings.keys()
+    judged = {*detector.floors, *detector.ceilings}
     modes = ("", ", batched", ", repeated")
     for name in ("recall", "precision", "box IoU mean", "cosine boxes", "non-finite values"):
         assert {name + mode for mode in modes} <= judged
     assert {"hallucinated boxes", "hallucinated boxes, batched"} <= judged
     # a call of the local decoder is full as the runtime makes it: there is no larger batch
     for role, kinds in (("mask_decoder", modes), ("mask_decoder_local", ("", ", repeated"))):
-        judged = verdict_of(half, role).floors.keys()
+        judged = set(verdict_of(half, role).floors)
         for name in ("mask IoU mean", "mask IoU worst", "cosine iou", "cosine mask_logits"):
             assert {name + mode for mode in kinds} <= judged
     chain = verdict_of(half, CHAIN_ROLE)
