@@ -107,17 +107,17 @@ def _row(*panels: tuple[str, NDArray[np.generic]]) -> Image:
 
 def _objects(tile: VerifyTile, sketch: Sketch, side: int) -> Image:
     """The tile with one side's boxes and masks over it."""
-    out = tile.image.copy()
+    out: Image = tile.image.copy()
     size = (out.shape[1], out.shape[0])
-    for number, pair in enumerate(sketch.masks):
-        mask = pair[1 + side].astype(np.uint8)
+    for number, (_, *both) in enumerate(sketch.masks):
+        mask = both[side].astype(np.uint8)
         inside = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST), bool)
         under = out[inside].astype(np.float64)
         out[inside] = (0.45 * under + 0.55 * _hue(number)).astype(np.uint8)
     if len(sketch.boxes) == 2:
         for box in np.rint(sketch.boxes[side]).astype(int):
             cv2.rectangle(out, tuple(box[:2].tolist()), tuple(box[2:].tolist()), _BOX, 1)
-    return out
+    return np.asarray(out, np.uint8)
 
 
 def _colours(labels: NDArray[np.uint8], classes: Sequence[tuple[int, int, int]]) -> Image:
