@@ -69,7 +69,7 @@ def scene_tiles(paths: Sequence[Path], bundle: Bundle, limit: int) -> list[Verif
         SceneError: a scene that cannot be read; no tile with data in any.
     """
     sources = find_scenes(paths)
-    chosen = [sources[i] for i in _spread(len(sources), min(limit, len(sources)))]
+    chosen = [sources[i] for i in sorted(_spread(len(sources), min(limit, len(sources))))]
     tiles: list[VerifyTile] = []
     for index, source in enumerate(chosen):
         share = limit // len(chosen) + (index < limit % len(chosen))
