@@ -16,6 +16,7 @@ import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 from tests.doubles import cuda_double
@@ -54,8 +55,13 @@ def install(control: Control, layout: str = "bindings", cuda: int = 13000) -> di
     }
     for name in before:
         del sys.modules[name]
-    sys.modules["tensorrt"] = trt.build_module(control)
-    sys.modules.update(cuda_double.build_modules(control.device, layout, cuda))
+    made = {
+        "tensorrt": trt.build_module(control),
+        **cuda_double.build_modules(control.device, layout, cuda),
+    }
+    for name, module in made.items():
+        module.__spec__ = ModuleSpec(name, None)  # without one they do not count as installed
+    sys.modules.update(made)
     return before
 
 

@@ -239,7 +239,9 @@ def _merged(config: trt.IBuilderConfig, cache: trt.ITimingCache, saved: bytes) -
         other = config.create_timing_cache(saved)
         if other is not None:
             cache.combine(other, False)
-    return bytes(cache.serialize())
+    measured = cache.serialize()
+    # without memory for a copy there is none: what was saved before stays
+    return saved if measured is None else bytes(measured)
 
 
 def _add_monitor(config: trt.IBuilderConfig, release: Release, watch: Watch) -> Any:

@@ -39,10 +39,13 @@ def run_cancellable(work: Callable[[], _T], cancel: threading.Event, heeded: boo
         BaseException: what the work raises.
     """
     outcome: _Outcome[_T] = _Outcome()
-    done = threading.Event()
+    begun, done = threading.Event(), threading.Event()
 
     def run() -> None:
+        begun.set()
         try:
+            if cancel.is_set():
+                raise KeyboardInterrupt
             outcome.value.append(work())
         except BaseException as error:  # handed on below
             outcome.error = error
@@ -50,14 +53,16 @@ def run_cancellable(work: Callable[[], _T], cancel: threading.Event, heeded: boo
             done.set()
 
     # a daemon: work that does not stop must not keep the process from leaving
-    threading.Thread(target=run, name="build", daemon=True).start()
+    thread = threading.Thread(target=run, name="build", daemon=True)
     try:
+        thread.start()
         # not Thread.join: interrupted, it may take a thread that runs for one that has ended
         while not done.wait(_POLL_SECONDS):
             pass
     except KeyboardInterrupt:
         cancel.set()
-        if heeded:
+        # a thread that has not begun yet will see that it need not
+        if heeded and begun.is_set():
             done.wait()
         raise
     if outcome.error is not None:

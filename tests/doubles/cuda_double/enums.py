@@ -28,6 +28,7 @@ class cudaError_t(_Enum):
     cudaErrorInvalidValue = 1
     cudaErrorMemoryAllocation = 2
     cudaErrorInitializationError = 3
+    cudaErrorCudartUnloading = 4
     cudaErrorInsufficientDriver = 35
     cudaErrorNoDevice = 100
     cudaErrorInvalidDevice = 101
@@ -47,6 +48,7 @@ TEXTS: dict[int, str] = {
     1: "invalid argument",
     2: "out of memory",
     3: "initialization error",
+    4: "driver shutting down",
     35: "CUDA driver version is insufficient for CUDA runtime version",
     100: "no CUDA-capable device is detected",
     101: "invalid device ordinal",

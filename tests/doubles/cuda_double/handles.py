@@ -90,6 +90,8 @@ def size(value: Any) -> int:
     """
     if isinstance(value, (float, np.floating)):
         raise TypeError("a size in bytes is an int")
+    if isinstance(value, (str, bytes)):
+        raise TypeError("an integer is required")
     number = int(value)
     if number < 0:
         raise OverflowError("can't convert negative value to size_t")

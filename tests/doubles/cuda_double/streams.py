@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from tests.doubles import device as gpu
@@ -128,6 +129,7 @@ class StreamCalls(Calls):
             raise self.device.fault(gpu.ILLEGAL_STATE, "a second capture of a stream")
         found.capture, found.capture_broken = Graph(), False
         found.capture_mode = int(cudaStreamCaptureMode(int(mode)))
+        found.capture_thread = threading.get_ident()
 
     @call(1)
     def cudaStreamIsCapturing(self, stream: Any) -> Any:

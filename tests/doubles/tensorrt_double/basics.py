@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from types import ModuleType
@@ -19,7 +20,7 @@ from tests.doubles.tensorrt_double.names import (
 )
 from tests.doubles.tensorrt_double.pybind import CStr, Object, UInt, make
 
-__all__ = ["TEMPLATES", "host_memory", "notify", "numpy_type", "report", "shape_of"]
+__all__ = ["TEMPLATES", "host_memory", "notify", "numpy_type", "report", "shape_of", "truth"]
 
 
 class Dims(Object):
@@ -143,10 +144,7 @@ class ILogger(Object):
         pass
 
     def log(self, severity: Severity, msg: CStr) -> None:
-        print(
-            '[ERROR] Exception caught in log(): Tried to call pure virtual function "ILogger::log"',
-            file=sys.stderr,
-        )
+        _virtual(self, "ILogger", "log", severity, msg)
 
 
 class Logger(Object):
@@ -171,15 +169,6 @@ class Logger(Object):
             print(f"{time.strftime('[%m/%d/%Y-%H:%M:%S]')} [TRT] [{letter}] {msg}", flush=True)
 
 
-def _pure(what: str) -> None:
-    function, _, _ = what.rpartition(" ")
-    print(
-        f"[ERROR] Exception caught in {function}(): Tried to call pure virtual function "
-        f'"{what.rpartition(" ")[2]}"',
-        file=sys.stderr,
-    )
-
-
 class IProgressMonitor(Object):
     """The interface of progress monitors; override all three methods."""
 
@@ -187,14 +176,13 @@ class IProgressMonitor(Object):
         pass
 
     def phase_start(self, phase_name: CStr, parent_phase: None | CStr, num_steps: int) -> None:
-        _pure("phase_start IProgressMonitor::phase_start")
+        _virtual(self, "IProgressMonitor", "phase_start", phase_name, parent_phase, num_steps)
 
     def step_complete(self, phase_name: CStr, step: int) -> bool:
-        _pure("step_complete IProgressMonitor::step_complete")
-        return False
+        return truth(_virtual(self, "IProgressMonitor", "step_complete", phase_name, step))
 
     def phase_finish(self, phase_name: CStr) -> None:
-        _pure("phase_finish IProgressMonitor::phase_finish")
+        _virtual(self, "IProgressMonitor", "phase_finish", phase_name)
 
 
 class IProfiler(Object):
@@ -204,7 +192,7 @@ class IProfiler(Object):
         pass
 
     def report_layer_time(self, layer_name: CStr, ms: float) -> None:
-        _pure("report_layer_time IProfiler::report_layer_time")
+        _virtual(self, "IProfiler", "report_layer_time", layer_name, ms)
 
 
 class IOutputAllocator(Object):
@@ -264,10 +252,8 @@ def host_memory(trt: ModuleType, content: bytes) -> Any:
 
 def report(logger: Any, severity: str, message: str) -> None:
     """Tell a logger, as the library does: what its Python code raises is printed and lost."""
-    try:
-        logger.log(logger._trt.ILogger.Severity.__members__[severity], message)
-    except Exception as error:
-        print(f"[ERROR] Exception caught in log(): {error}", file=sys.stderr)
+    logger._trt._control.messages.append((severity, message))
+    notify(logger, "log", logger._trt.ILogger.Severity.__members__[severity], message)
 
 
 def notify(target: Any, method: str, *args: Any) -> Any:
@@ -280,8 +266,41 @@ def notify(target: Any, method: str, *args: Any) -> Any:
     try:
         return getattr(target, method)(*args)
     except BaseException as error:
-        print(f"[ERROR] Exception caught in {method}(): {error}", file=sys.stderr)
+        text = f"{type(error).__name__}: {error}"
+        print(f"[ERROR] Exception caught in {method}(): {text}", file=sys.stderr)
         return None
+
+
+def truth(value: Any) -> bool:
+    """What the library takes an override's answer for: a number by truth, the rest for False."""
+    if value is None or isinstance(value, (bool, int, float, np.generic)):
+        return bool(value)
+    print(
+        "[ERROR] Exception caught in step_complete(): Unable to cast Python instance to C++ type",
+        file=sys.stderr,
+    )
+    return False
+
+
+_RUNNING = threading.local()
+
+
+def _virtual(self: Any, base: str, method: str, *args: Any) -> Any:
+    """A C++ call of a virtual method: the override's, unless the override is what calls."""
+    running: set[tuple[int, str]] = _RUNNING.__dict__.setdefault("now", set())
+    released = next(kind for kind in type(self).__mro__ if kind.__dict__.get("_released"))
+    if getattr(type(self), method) is getattr(released, method) or (id(self), method) in running:
+        print(
+            f"[ERROR] Exception caught in {method}(): Tried to call pure virtual function "
+            f'"{base}::{method}"',
+            file=sys.stderr,
+        )
+        return None
+    running.add((id(self), method))
+    try:
+        return notify(self, method, *args)
+    finally:
+        running.discard((id(self), method))
 
 
 def shape_of(trt: ModuleType, values: Sequence[int]) -> Any:

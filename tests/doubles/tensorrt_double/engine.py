@@ -103,6 +103,10 @@ class Runtime(Object):
     def DLA_core(self) -> int:
         return -1
 
+    @DLA_core.setter
+    def DLA_core(self, value: int) -> None:
+        raise NotImplementedError("the simulated device has no DLA")
+
     @property
     def num_DLA_cores(self) -> int:
         return 0

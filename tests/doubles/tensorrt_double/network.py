@@ -64,6 +64,11 @@ class ITensor(Object):
     def location(self) -> TensorLocation:
         return self._trt.TensorLocation.DEVICE
 
+    @location.setter
+    def location(self, value: TensorLocation) -> None:
+        if value != self._trt.TensorLocation.DEVICE:
+            raise NotImplementedError("the double keeps all tensors on the device")
+
     @property
     def is_network_input(self) -> bool:
         return self._input

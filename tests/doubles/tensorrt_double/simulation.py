@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from tests.doubles.tensorrt_double.basics import notify, report
+from tests.doubles.tensorrt_double.basics import notify, report, truth
 from tests.doubles.tensorrt_double.model import Model, Tensor
 from tests.doubles.tensorrt_double.plan import Plan
 from tests.doubles.tensorrt_double.pybind import number
@@ -132,13 +132,13 @@ def _progress(builder: Any, network: Any, config: Any) -> bool:
             if timed and not known:
                 cache._entries[nodes[step]] = 0.001
             if monitor is not None:
-                alive = bool(tell("step_complete", phase, step))
+                alive = truth(tell("step_complete", phase, step))
             if not alive:
                 break
         if monitor is not None:
             tell("phase_finish", phase)
             if alive:
-                alive = bool(tell("step_complete", root, position))
+                alive = truth(tell("step_complete", root, position))
         if not alive:
             break
     if monitor is not None:

@@ -125,7 +125,7 @@ def timed(double: Control) -> list[str]:
             slept.append(phase)
         whole(phase, number, sleep)
 
-    double.step = step  # type: ignore[method-assign]
+    vars(double)["step"] = step
     return slept
 
 

@@ -9,7 +9,6 @@ import time
 
 import pytest
 
-import t2s_engines.build.progress as progress_module
 from t2s_engines.build.cancel import run_cancellable
 from t2s_engines.build.phases import Phases
 from t2s_engines.build.progress import BarProgress, LineProgress, clock, make_progress, remaining
@@ -57,7 +56,7 @@ def test_lines_now_and_then(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     told = make_progress()
     assert isinstance(told, LineProgress)
     phases = Phases()

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from tests.engines.build.conftest import ORIN, temporary
 
-from t2s_engines.build import locks
 from t2s_engines.build.locks import locked, locked_if_free
 from t2s_engines.build.plan import PlannedEngine
 from t2s_engines.build.store import EngineStore, NewEngine
@@ -239,8 +238,7 @@ def test_a_file_system_without_locks_still_builds_and_removes_nobodys_work(
     store.prepare()
     other = store.cache.root / f".building-{store.cache.folder(key).name}.{'a' * 32}"
     other.mkdir()
-    monkeypatch.setattr(locks.fcntl, "flock", unsupported)
-    assert locks.fcntl is fcntl
+    monkeypatch.setattr(fcntl, "flock", unsupported)
     store.prepare()
     assert store.obtain(key, make).built
     assert other.exists()  # perhaps somebody is still at work there

@@ -144,8 +144,7 @@ def why_not(name: str) -> str | None:
     if reason := BACKENDS[name].missing() or device_missing():
         return reason
     libraries = {"onnxruntime-cuda": CUDA, "onnxruntime-tensorrt": TENSORRT}
-    reason = why_not_loaded(libraries[name], 0) if name in libraries else ""
-    return reason if "cannot open shared object" in reason else None
+    return why_not_loaded(libraries[name], 0) if name in libraries else None
 
 
 BUILDERS: dict[str, Builder] = {

@@ -40,7 +40,7 @@ from t2s_rt.bundle import GraphEntry
 from t2s_rt.bundle.shapes import bind_shape, known_shape
 from t2s_rt.errors import BackendError
 
-__all__ = ["BindingSession"]
+__all__ = ["BindingSession", "changing_sizes"]
 
 _SHAPES_KEPT = 8
 """Device buffers of one input, each for one shape, that are kept for the next call."""
@@ -84,15 +84,11 @@ class BindingSession(Session):
         self.device = memory
         self.device_index = chosen.device_index if memory == "cuda" else 0
         self._providers: tuple[Provider, ...] = tuple(providers or ("CPUExecutionProvider",))
-        self._dynamic = sorted(
-            {size for s in entry.inputs for size in s.shape if isinstance(size, str)}
-        )
+        self._dynamic = changing_sizes(entry)
         self._fixed = chosen.cuda_graph and not self._dynamic
         settings = session_options(self._library, chosen)
         self._configure(settings)
-        self._session: Any = create_session(
-            self._library, str(entry.path), settings, self._providers
-        )
+        self._session: Any = self._create(settings)
         self._check_providers()
         check_file(entry, self._session)
         arenas = f"cpu:0;gpu:{self.device_index}" if memory == "cuda" else "cpu:0"
@@ -115,6 +111,10 @@ class BindingSession(Session):
 
     def _configure(self, settings: Any) -> None:
         """Session options of a subclass."""
+
+    def _create(self, settings: Any) -> Any:
+        """The library's session."""
+        return create_session(self._library, str(self.entry.path), settings, self._providers)
 
     def _check_providers(self) -> None:
         """Whether the session got what was asked for; raises BackendError."""
@@ -213,12 +213,7 @@ class BindingSession(Session):
         for name, array in zeros.items():
             self._binding.bind_ortvalue_input(name, self._buffer(name, array))
         for spec in self.outputs:
-            shape = known_shape(spec.shape, {})
-            if shape is None:
-                self._fixed = False
-                self._binding.clear_binding_inputs()
-                self._binding.clear_binding_outputs()
-                return f", no CUDA graph: the size of {spec.name} is not known beforehand"
+            shape = tuple(int(size) for size in spec.shape)
             self._results[spec.name] = self._value(shape, np.dtype(spec.dtype).type)
             self._binding.bind_ortvalue_output(spec.name, self._results[spec.name])
         self._run(zeros, frozenset())
@@ -292,6 +287,12 @@ class BindingSession(Session):
 
     def _host_memory(self) -> HostMemory:
         return plain_memory if self.device == "cpu" else _driver(self.device_index).pinned
+
+
+def changing_sizes(entry: GraphEntry) -> tuple[str, ...]:
+    """The sizes that differ from call to call; where there are none, a CUDA graph can be made."""
+    sizes = {size for spec in (*entry.inputs, *entry.outputs) for size in spec.shape}
+    return tuple(sorted(size for size in sizes if isinstance(size, str)))
 
 
 _NUMPY_TYPES = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from t2s_rt.backends.onnxruntime.binding import BindingSession
+from t2s_rt.backends.onnxruntime.binding import BindingSession, changing_sizes
 from t2s_rt.backends.onnxruntime.library import Provider, import_onnxruntime
 from t2s_rt.backends.onnxruntime.placement import (
     CPU,
@@ -95,8 +95,8 @@ class OnnxRuntimeCudaSession(BindingSession):
         return f"{super().describe()}, {told}"
 
     def _provider_list(self, entry: GraphEntry, onnxruntime: Any) -> list[Provider]:
-        static = all(isinstance(size, int) for spec in entry.inputs for size in spec.shape)
-        return [cuda_provider(self._chosen, self._chosen.cuda_graph and static), CPU]
+        graph = self._chosen.cuda_graph and not changing_sizes(entry)
+        return [cuda_provider(self._chosen, graph), CPU]
 
     def _configure(self, settings: Any) -> None:
         settings.add_session_config_entry(RECORD_PLACEMENT, "1")
@@ -104,12 +104,27 @@ class OnnxRuntimeCudaSession(BindingSession):
         if not self._chosen.allow_cpu_fallback and not tells:
             settings.add_session_config_entry(REFUSE_FALLBACK, "1")
 
+    def _create(self, settings: Any) -> Any:
+        try:
+            return super()._create(settings)
+        except BackendError as error:
+            # without TensorRT's libraries its provider fails here, in words of no use
+            reason = why_not_loaded(self.main_provider, self.device_index)
+            if reason is None:
+                raise
+            raise self._unusable(reason) from error
+
+    def _unusable(self, reason: str) -> BackendError:
+        return BackendError(
+            f"{self.backend}: ONNX Runtime {self._version} cannot use its "
+            f"{self.main_provider} ({reason}); run t2s-rt doctor"
+        )
+
     def _check_providers(self) -> None:
         if self.main_provider not in self._session.get_providers():
             reason = why_not_loaded(self.main_provider, self.device_index)
-            raise BackendError(
-                f"{self.backend}: ONNX Runtime {self._version} cannot use its "
-                f"{self.main_provider} ({reason}); run t2s-rt doctor"
+            raise self._unusable(
+                reason or "its libraries load and the driver answers; it gave no reason"
             )
         self.placement = Placement.of(self._session)
         if self.placement is None or self._chosen.allow_cpu_fallback:

@@ -120,7 +120,7 @@ class GraphCache:
         """The cached session, or None for an entry that is not exactly what was written."""
         try:
             record = json.loads((folder / _RECORD).read_bytes())
-            if record["key"] != key:
+            if record["key"] != key or _GRAPH not in record["files"]:
                 return None
             for name, digest in record["files"].items():
                 if sha256_file(folder / Path(name).name) != digest:

@@ -7,7 +7,10 @@ dynamic loader and of the driver.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import io
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -77,6 +80,7 @@ def require_provider(onnxruntime: Any, provider: str, backend: str) -> None:
     )
 
 
+@lru_cache(maxsize=1)
 def load_gpu_libraries(onnxruntime: Any) -> None:
     """Load CUDA's libraries from the wheels that NVIDIA publishes, where they are installed.
 
@@ -86,15 +90,16 @@ def load_gpu_libraries(onnxruntime: Any) -> None:
     onnxruntime.set_default_logger_severity(4)
     preload = getattr(onnxruntime, "preload_dlls", None)
     if preload is not None:
-        import contextlib
-        import io
-
         with contextlib.redirect_stdout(io.StringIO()):
             preload()
 
 
-def why_not_loaded(provider: str, device_index: int) -> str:
-    """The reason for which a provider did not come up, in one line."""
+def why_not_loaded(provider: str, device_index: int) -> str | None:
+    """The reason for which a provider did not come up, in one line.
+
+    None where its libraries load and the driver has the device. To be asked only when a session
+    failed: asking loads the libraries.
+    """
     folder = _library_folder()
     if folder is not None:
         try:
@@ -106,7 +111,7 @@ def why_not_loaded(provider: str, device_index: int) -> str:
         CudaDriver(device_index)
     except BackendError as error:
         return first_line(error)
-    return "its libraries load and the driver answers; ONNX Runtime gave no reason"
+    return None
 
 
 def _library_folder() -> Path | None:

@@ -19,6 +19,7 @@ import ctypes
 from pathlib import Path
 from typing import Any
 
+from t2s_rt.backends.onnxruntime.binding import changing_sizes
 from t2s_rt.backends.onnxruntime.cuda import OnnxRuntimeCudaSession, cuda_provider
 from t2s_rt.backends.onnxruntime.library import Provider
 from t2s_rt.backends.onnxruntime.placement import CPU
@@ -93,7 +94,7 @@ def tensorrt_provider(entry: GraphEntry, options: BackendOptions, folder: Path) 
                 f"{profile.name}:{'x'.join(str(size) for size in getattr(profile, name))}"
                 for profile in profiles
             )
-    elif options.cuda_graph:
+    if options.cuda_graph and not changing_sizes(entry):
         settings["trt_cuda_graph_enable"] = "1"
     if options.memory_limit is not None:
         settings["trt_max_workspace_size"] = str(options.memory_limit)

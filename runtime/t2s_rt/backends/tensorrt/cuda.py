@@ -12,6 +12,7 @@ cuda-python (``cuda.bindings.runtime`` since 12.6, ``cuda.cudart`` before) accep
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
@@ -218,23 +219,28 @@ class Cuda:
             CudaError: the work cannot be captured.
             BackendError: what ``enqueue`` raises.
         """
-        mode = self._module.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        stream = self.create_stream()
-        try:
-            self._call("cudaStreamBeginCapture", stream, mode, doing="beginning a capture")
-            try:
-                enqueue(stream)
-            except BaseException:
-                self._abandon_capture(stream)
-                raise
-            graph = self._call("cudaStreamEndCapture", stream, doing="capturing a CUDA graph")
-            try:
+        with ExitStack() as made:
+            with ExitStack() as scratch:
+                stream = self.create_stream()
+                scratch.callback(self.destroy_stream, stream)
+                graph = self._record(stream, enqueue)
+                scratch.callback(self._end, "cudaGraphDestroy", graph, doing="ending a capture")
                 doing = "instantiating a CUDA graph"
-                return int(self._call("cudaGraphInstantiate", graph, 0, doing=doing))
-            finally:
-                self._end("cudaGraphDestroy", graph, doing="destroying a CUDA graph")
-        finally:
-            self.destroy_stream(stream)
+                launchable = int(self._call("cudaGraphInstantiate", graph, 0, doing=doing))
+                made.callback(self.destroy_graph, launchable)
+            made.pop_all()  # all went well: the graph is the caller's
+        return launchable
+
+    def _record(self, stream: int, enqueue: Callable[[int], None]) -> Any:
+        """Capture what a function enqueues; return the graph that is not yet executable."""
+        mode = self._module.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        self._call("cudaStreamBeginCapture", stream, mode, doing="beginning a capture")
+        try:
+            enqueue(stream)
+        except BaseException:
+            self._abandon_capture(stream)
+            raise
+        return self._call("cudaStreamEndCapture", stream, doing="capturing a CUDA graph")
 
     def _abandon_capture(self, stream: int) -> None:
         """End a capture whose error is on its way already."""

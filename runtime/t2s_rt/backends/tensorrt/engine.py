@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from t2s_rt.bundle import GraphEntry
 from t2s_rt.contracts import TensorSpec
 from t2s_rt.errors import BackendError
 from t2s_rt.plans import EngineFiles
+
+if TYPE_CHECKING:
+    import tensorrt as trt
 
 __all__ = ["Engine", "Tensor"]
 
@@ -76,9 +79,9 @@ class Engine:
         self._library = library
         self._entry = entry
         self._files = files
-        self._runtime: Any = None
-        self._engine: Any = None
-        self._context: Any = None
+        self._runtime: trt.Runtime | None = None
+        self._engine: trt.ICudaEngine | None = None
+        self._context: trt.IExecutionContext | None = None
         self._shapes: dict[str, Shape] = {}
         try:
             self._load()
@@ -110,12 +113,12 @@ class Engine:
 
     def output_shape(self, name: str) -> Shape:
         """The shape of an output for the inputs' shapes."""
-        return _shape(self._context.get_tensor_shape(name))
+        return _shape(self._live_context.get_tensor_shape(name))
 
     def bind(self, name: str, pointer: int) -> None:
         """Say where a tensor lies in device memory."""
         self._library.forget()
-        if not self._context.set_tensor_address(name, pointer):
+        if not self._live_context.set_tensor_address(name, pointer):
             raise BackendError(
                 f"{self._entry.role}: TensorRT refuses the address of {name}"
                 f"{self._library.complaint()}"
@@ -124,12 +127,24 @@ class Engine:
     def enqueue(self, stream: int) -> None:
         """Put one run on a stream; returns before it is done."""
         self._library.forget()
-        if not self._context.execute_async_v3(stream):
+        if not self._live_context.execute_async_v3(stream):
             raise BackendError(
                 f"{self._entry.role}: TensorRT {self._library.version} failed to enqueue the "
                 f"engine {self._files.folder.name}{self._library.complaint()}; run t2s-rt verify, "
                 "and t2s-rt build again if it fails there too"
             )
+
+    @property
+    def _live_engine(self) -> trt.ICudaEngine:
+        if self._engine is None:
+            raise BackendError(f"{self._entry.role}: the engine is closed")
+        return self._engine
+
+    @property
+    def _live_context(self) -> trt.IExecutionContext:
+        if self._context is None:
+            raise BackendError(f"{self._entry.role}: the engine is closed")
+        return self._context
 
     def _check_profile(self, tensor: Tensor, shape: Shape) -> None:
         sizes = zip(tensor.least, shape, tensor.greatest, strict=True)
@@ -146,7 +161,7 @@ class Engine:
             if self._shapes.get(name) == shape:
                 continue
             self._shapes.pop(name, None)
-            if not self._context.set_input_shape(name, shape):
+            if not self._live_context.set_input_shape(name, shape):
                 raise BackendError(
                     f"{self._entry.role}, input {name}: TensorRT refuses the shape {list(shape)}; "
                     f"the profile says {self.inputs[name].show()}{self._library.complaint()}"
@@ -186,12 +201,14 @@ class Engine:
 
     def _refit(self) -> None:
         """Give a plan without weights those of its graph."""
-        trt, logger = self._library.trt, self._library.logger
-        refitter: Any = None
-        parser: Any = None
+        import tensorrt as trt
+
+        logger = self._library.logger
+        refitter: trt.Refitter | None = None
+        parser: trt.OnnxParserRefitter | None = None
         self._library.forget()
         try:
-            refitter = trt.Refitter(self._engine, logger)
+            refitter = trt.Refitter(self._live_engine, logger)
             parser = trt.OnnxParserRefitter(refitter, logger)
             fault = ""
             if not parser.refit_from_file(str(self._entry.path)):
@@ -210,9 +227,9 @@ class Engine:
             # a traceback may keep this frame, and both must go before the engine
             del parser, refitter
 
-    def _make_context(self) -> Any:
+    def _make_context(self) -> trt.IExecutionContext:
         self._library.forget()
-        context = self._engine.create_execution_context()
+        context = self._live_engine.create_execution_context()
         if context is None:
             raise BackendError(
                 f"{self._entry.role}: TensorRT {self._library.version} cannot make an execution "
@@ -223,13 +240,16 @@ class Engine:
 
     def _check_names(self) -> None:
         """The plan's inputs and outputs must be those of the manifest."""
-        mode = self._library.trt.TensorIOMode
-        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
+        import tensorrt as trt
+
+        mode = trt.TensorIOMode
+        count = self._live_engine.num_io_tensors
+        names = [str(self._live_engine.get_tensor_name(index)) for index in range(count)]
         for side, specs, wanted in (
             ("inputs", self._entry.inputs, mode.INPUT),
             ("outputs", self._entry.outputs, mode.OUTPUT),
         ):
-            found = {name for name in names if self._engine.get_tensor_mode(name) == wanted}
+            found = {name for name in names if self._live_engine.get_tensor_mode(name) == wanted}
             expected = {spec.name for spec in specs}
             if found != expected:
                 raise self._alien(
@@ -241,7 +261,7 @@ class Engine:
         declared = self._declared(spec)
         if -1 not in declared:
             return Tensor(spec.name, np.dtype(spec.dtype), declared, declared)
-        least, _, greatest = self._engine.get_tensor_profile_shape(spec.name, _PROFILE)
+        least, _, greatest = self._live_engine.get_tensor_profile_shape(spec.name, _PROFILE)
         return Tensor(spec.name, np.dtype(spec.dtype), _shape(least), _shape(greatest))
 
     def _output(self, spec: TensorSpec) -> Tensor:
@@ -256,13 +276,15 @@ class Engine:
 
     def _declared(self, spec: TensorSpec) -> Shape:
         """A tensor's shape in the plan, -1 for dynamic sizes, checked against the manifest."""
-        name, trt = spec.name, self._library.trt
-        found = str(self._engine.get_tensor_dtype(name)).rpartition(".")[2]
+        import tensorrt as trt
+
+        name = spec.name
+        found = self._live_engine.get_tensor_dtype(name).name
         if _DTYPES.get(found) != spec.dtype:
             raise self._alien(f"expected {name} as {spec.dtype}, found TensorRT's {found}")
-        if self._engine.get_tensor_location(name) != trt.TensorLocation.DEVICE:
+        if self._live_engine.get_tensor_location(name) != trt.TensorLocation.DEVICE:
             raise self._alien(f"expected {name} in device memory, found a shape tensor")
-        shape = _shape(self._engine.get_tensor_shape(name))
+        shape = _shape(self._live_engine.get_tensor_shape(name))
         fits = len(shape) == len(spec.shape) and all(
             isinstance(size, str) or size == mine
             for size, mine in zip(spec.shape, shape, strict=True)

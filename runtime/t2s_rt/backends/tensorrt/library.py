@@ -8,13 +8,15 @@ import platform
 import threading
 from collections import deque
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from t2s_rt.errors import BackendError, MissingExtraError
+
+if TYPE_CHECKING:
+    import tensorrt
 
 __all__ = ["Library", "load_library", "on_a_jetson"]
 
@@ -49,15 +51,17 @@ class Library:
         """Major and minor version."""
         return _release(self.version)
 
-    def create_runtime(self) -> Any:
-        """A ``tensorrt.Runtime``.
+    def create_runtime(self) -> tensorrt.Runtime:
+        """What loads plans.
 
         Raises:
             BackendError: TensorRT finds no usable driver or core library.
         """
+        import tensorrt as trt
+
         self.forget()
         try:
-            return self.trt.Runtime(self.logger)
+            return trt.Runtime(self.logger)
         except TypeError as error:
             # pybind11 says "factory function returned nullptr": no driver, or an unfit library
             raise BackendError(
@@ -84,7 +88,7 @@ def load_library() -> Library:
         BackendError: it cannot be imported, or its release is one that t2s-rt does not serve.
     """
     try:
-        trt = import_module("tensorrt")
+        import tensorrt as trt
     except ImportError as error:
         if isinstance(error, ModuleNotFoundError) and error.name == "tensorrt":
             remedy = _JETSON_REMEDY if on_a_jetson() else None
@@ -160,20 +164,22 @@ _LOGGERS: WeakKeyDictionary[ModuleType, Any] = WeakKeyDictionary()
 _LOGGERS_LOCK = threading.Lock()
 
 
-def _logger(trt: Any) -> Any:
+def _logger(module: ModuleType) -> Any:
     """The one logger: TensorRT keeps the first it is given, for all of the process."""
     with _LOGGERS_LOCK:
-        found = _LOGGERS.get(trt)
+        found = _LOGGERS.get(module)
         if found is None:
-            found = _LOGGERS[trt] = _make_logger(trt)
+            found = _LOGGERS[module] = _make_logger()
         return found
 
 
-def _make_logger(trt: Any) -> Any:
+def _make_logger() -> Any:
     """A logger that keeps warnings and errors for our own messages and prints none."""
+    import tensorrt as trt
+
     least = int(trt.ILogger.Severity.WARNING)
 
-    class Messages(trt.ILogger):  # type: ignore[misc]
+    class Messages(trt.ILogger):  # type: ignore[misc, unused-ignore]
         """Keeps messages by thread: sessions of other threads fail for reasons of their own."""
 
         def __init__(self) -> None:
@@ -182,7 +188,7 @@ def _make_logger(trt: Any) -> Any:
             # reentrant: the collector may end a TensorRT object, which speaks, at any moment
             self._lock = threading.RLock()
 
-        def log(self, severity: Any, msg: str) -> None:
+        def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
             """Called by TensorRT, from any of its threads; must not raise."""
             if int(severity) <= least:
                 text = " ".join(str(msg).split())

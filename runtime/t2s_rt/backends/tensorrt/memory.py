@@ -132,11 +132,11 @@ class Lender:
                 self._idle.setdefault(capacity, []).append(pointer)
                 return
             last = self._lent == 0
-        self._cuda.use()
         with ExitStack() as rest:
             if last:
                 rest.callback(self._cuda.destroy_stream, self.stream)
-            self._cuda.free(pointer)
+            rest.callback(self._cuda.free, pointer)
+            self._cuda.use()
 
 
 def _free_all(cuda: Cuda, pointers: list[int]) -> None:

@@ -233,8 +233,8 @@ class TensorRtSession(Session):
             array.release()
 
     def _close(self) -> None:
-        self._cuda.use()
-        self._owner.close()
+        with self._owner:  # frees all of it, whatever fails
+            self._cuda.use()
         self._buffers.clear()
 
 
