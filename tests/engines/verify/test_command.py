@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-import t2s_engines.verify.targets as targets
-from t2s_rt.backends import FakeSession, Session
+from t2s_rt.backends import FakeSession, Session, open_session
 from t2s_rt.cli.main import cli
 
 Run = Callable[..., Result]
@@ -46,13 +47,11 @@ def test_scenes_of_the_user(run: Run, example_scene: Path) -> None:
 
 
 def test_a_backend_that_is_wrong(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = targets.open_session
-
     def wrong(entry: object, *arguments: object, **options: object) -> Session:
-        session = real(entry, *arguments, **options)  # type: ignore[arg-type]
+        session = open_session(entry, *arguments, **options)  # type: ignore[arg-type]
         return FakeSession(session.entry, lambda f: {n: -a for n, a in session.run(f).items()})
 
-    monkeypatch.setattr(targets, "open_session", wrong)
+    monkeypatch.setattr("t2s_engines.verify.targets.open_session", wrong)
     result = run(*QUICK, "-o", tmp_path)
     assert result.exit_code == 5
     assert "failed: clip_image fp32: cosine embeddings: expected at least 0.99999, found -1" in (
@@ -86,3 +85,15 @@ def test_words_it_cannot_use(run: Run, arguments: tuple[str, ...], code: int, me
     assert result.exit_code == code, result.output
     assert message in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_it_works_where_only_the_runtime_is_installed() -> None:
+    """On the device there is no torch, no onnx and no scipy."""
+    program = (
+        "import sys; sys.modules.update(dict.fromkeys(('torch', 'onnx', 'scipy', 'matplotlib')));"
+        f"sys.argv = ['t2s-rt', 'verify', *{QUICK!r}];"
+        "from t2s_rt.cli.main import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "\tpassed\t" in done.stdout
