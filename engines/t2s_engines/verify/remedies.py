@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from t2s_engines.verify.tally import base_name
-from t2s_rt.contracts import Precision
+from collections.abc import Iterator, Mapping
 
-__all__ = ["fault_text"]
+from t2s_engines.doctor.graph_facts import graph_facts
+from t2s_engines.doctor.known import faults_of
+from t2s_engines.doctor.versions import parse_version
+from t2s_engines.verify.tally import base_name
+from t2s_rt.bundle import Bundle, GraphEntry
+from t2s_rt.contracts import Precision
+from t2s_rt.plans import EngineFiles
+
+__all__ = ["fault_text", "reports_of"]
 
 
 def fault_text(
@@ -43,3 +50,18 @@ def _remedies(role: str, precision: Precision, name: str) -> list[str]:
     if role == "detector":
         texts.append("export again with --deformable gather, the form without GridSample")
     return [*texts, "look for this device and release in t2s-rt doctor"]
+
+
+def reports_of(bundle: Bundle, entry: GraphEntry, engine: EngineFiles) -> Iterator[str]:
+    """What others reported of such graphs on the engine's release and GPU, one line each."""
+    release = parse_version(str(engine.sidecar.key.get("tensorrt", "")))
+    device = engine.sidecar.key.get("device")
+    capability = device.get("compute_capability") if isinstance(device, Mapping) else None
+    known = [".".join(map(str, capability))] if isinstance(capability, list) else []
+    graphs = [
+        facts
+        for facts in graph_facts(bundle)
+        if (facts.role, facts.precision) == (entry.role, entry.precision)
+    ]
+    for fault, _ in faults_of(release, known, graphs):
+        yield f"reported: {fault.what} ({', '.join(fault.threads)}): {fault.do}"

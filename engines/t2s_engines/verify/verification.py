@@ -11,7 +11,7 @@ from t2s_engines.verify.figures import Comparison
 from t2s_engines.verify.floors import limits_of
 from t2s_engines.verify.judging import Judge, Target
 from t2s_engines.verify.reference import Reference, chain_roles
-from t2s_engines.verify.remedies import fault_text
+from t2s_engines.verify.remedies import fault_text, reports_of
 from t2s_engines.verify.sketch import Sketch
 from t2s_engines.verify.tally import Tally, base_name
 from t2s_engines.verify.tiles import VerifyTile
@@ -145,15 +145,15 @@ def verify_targets(
             watcher.stage("batches")
             for judge in judges.values():
                 judge.finish()
-            verdicts = _verdicts(judges, chain)
+            verdicts = _verdicts(bundle, judges, chain)
     finally:
         watcher.end()
     colours = tuple(item.colour for item in pack.classes)
     return Outcome(bundle.name, tuple(shown), verdicts, sketches, colours)
 
 
-def _verdicts(judges: Mapping[Role, Judge], chain: Chain) -> tuple[Verdict, ...]:
-    verdicts = [_verdict(judge) for judge in judges.values()]
+def _verdicts(bundle: Bundle, judges: Mapping[Role, Judge], chain: Chain) -> tuple[Verdict, ...]:
+    verdicts = [_verdict(bundle, judge) for judge in judges.values()]
     if not chain.roles:
         return tuple(verdicts)
     precisions = [judges[role].target.entry.precision for role in chain.roles if role in judges]
@@ -169,17 +169,19 @@ def _verdicts(judges: Mapping[Role, Judge], chain: Chain) -> tuple[Verdict, ...]
     return (*verdicts, whole)
 
 
-def _verdict(judge: Judge) -> Verdict:
-    target, session = judge.target, judge.session
-    where = f"{target.entry.role} {target.entry.precision}"
-    return _judged(
-        target.role,
-        target.entry.precision,
-        where if session is None else session.describe(),
+def _verdict(bundle: Bundle, judge: Judge) -> Verdict:
+    entry, session, engine = judge.target.entry, judge.session, judge.engine
+    verdict = _judged(
+        entry.role,
+        entry.precision,
+        f"{entry.role} {entry.precision}" if session is None else session.describe(),
         judge.comparison.tally,
         tuple(judge.faults),
-        judge.engine,
+        engine,
     )
+    if verdict.passed or engine is None:
+        return verdict
+    return replace(verdict, notes=(*verdict.notes, *reports_of(bundle, entry, engine)))
 
 
 def _judged(

@@ -31,10 +31,12 @@ ORIN = DeviceIdentity("Orin", (8, 7), 16, 32 << 30, True)
 ENVIRONMENT = environment_of("tensorrt", "auto")
 
 
-def stored(bench: Bench, root: Path, role: Role, batch: int | None = None) -> EngineFiles:
+def stored(
+    bench: Bench, root: Path, role: Role, batch: int | None = None, release: str = "10.3.0.30"
+) -> EngineFiles:
     """An engine in a cache, whose plan nobody will load."""
     options = BuildOptions(batch=batch)
-    key = EngineKey.of(bench.bundle.graph(role, "fp16"), "10.3.0.30", ORIN, options)
+    key = EngineKey.of(bench.bundle.graph(role, "fp16"), release, ORIN, options)
     folder = EngineCache(root).folder(key)
     folder.mkdir(parents=True)
     digest = hashlib.sha256(b"plan").hexdigest()
@@ -50,6 +52,12 @@ def right(answer: Answer, feeds: Arrays) -> Arrays:
 
 def reversed_rows(answer: Answer, feeds: Arrays) -> Arrays:
     return {name: array[:, ::-1].copy() for name, array in answer(feeds).items()}
+
+
+def shuffled_boxes(answer: Answer, feeds: Arrays) -> Arrays:
+    """Boxes that do not belong to their logits."""
+    found = dict(answer(feeds))
+    return {**found, "boxes": found["boxes"][:, ::-1].copy()}
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +96,16 @@ def test_a_failed_engine_is_written_down_as_failed(bench: Bench, tmp_path: Path)
     verdict = engine.sign_off()
     assert verdict is not None and verdict.verdict == "failed"
     assert "clip_image fp16: cosine embeddings: expected at least 0.999" in verdict.faults[0]
+
+
+def test_what_others_reported_of_this_release_is_named(bench: Bench, tmp_path: Path) -> None:
+    """Nano's detector holds GridSample, which 10.13.3 and later get wrong."""
+    engine = stored(bench, tmp_path, "detector", release="10.13.3.9")
+    for spoil in (right, shuffled_boxes):
+        target = dataclasses.replace(bench.fake("detector", spoil), engine=engine)
+        verdict = verdict_of(bench.verify(target), "detector")
+        said = any("NVIDIA/TensorRT#4813" in note for note in verdict.notes)
+        assert said == (not verdict.passed) == (spoil is not right)
 
 
 def test_a_verdict_edited_by_hand_is_refused(bench: Bench, tmp_path: Path) -> None:
