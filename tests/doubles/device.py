@@ -214,13 +214,13 @@ class Device:
         with self._lock:
             if size == 0:
                 return 0
+            if self.used() + size > self.info.total_memory:
+                raise CudaError(MEMORY_ALLOCATION, f"{size} bytes are not there")
             data = (ctypes.c_char * size)()
             ctypes.memset(data, POISON, size)
             if kind == "host":
                 address = ctypes.addressof(data)
             else:
-                if self.used() + size > self.info.total_memory:
-                    raise CudaError(MEMORY_ALLOCATION, f"{size} bytes are not there")
                 address = self._next
                 self._next += -(-(size + _GUARD) // _ALIGNMENT) * _ALIGNMENT
             self.freed.discard(address)

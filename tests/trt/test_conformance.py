@@ -77,7 +77,12 @@ def test_every_member_of_the_double_exists_and_is_of_the_same_kind(
 
 _TYPES = {
     **{"typing.SupportsInt": "int", "typing.SupportsFloat": "float"},
-    **{"typing_extensions.Buffer": "Buffer", "buffer": "Buffer", "numpy.ndarray": "ndarray"},
+    **{
+        "typing_extensions.Buffer": "Buffer",
+        "collections.abc.Buffer": "Buffer",
+        "buffer": "Buffer",
+        "numpy.ndarray": "ndarray",
+    },
     **{"UInt": "int", "CStr": "str", "AnyTuple": "tuple", "AnyList": "list"},
     "ILogger.Severity": "Severity",
 }

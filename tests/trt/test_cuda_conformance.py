@@ -58,7 +58,7 @@ CALLS = (
     "rt.cudaGetErrorString(rt.cudaError_t.cudaErrorIllegalAddress)[1].decode()",
     "rt.cudaDeviceGetStreamPriorityRange()",
     "rt.cudaDeviceSynchronize()",
-    "str(rt.cudaError_t(2))",
+    "repr(rt.cudaError_t(2))",
     "rt.cudaError_t(0) == 0",
     "int(rt.cudaStream_t(5))",
     "int(rt.cudaStream_t())",

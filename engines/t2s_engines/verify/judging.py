@@ -47,18 +47,6 @@ class Target:
         return self.entry.role
 
 
-def _profiled_rows(engine: EngineFiles, entry: GraphEntry, otherwise: int) -> int:
-    """Rows that an engine's profile allows, by its sidecar; any of its parts may be missing."""
-    profiles = engine.sidecar.key.get("profiles")
-    with_rows = {spec.name for spec in entry.inputs if spec.shape[:1] == (row_axis(entry),)}
-    for profile in profiles if isinstance(profiles, list) else ():
-        if isinstance(profile, Mapping) and profile.get("name") in with_rows:
-            greatest = profile.get("greatest")
-            if isinstance(greatest, list) and greatest and isinstance(greatest[0], int):
-                return greatest[0]
-    return otherwise
-
-
 @dataclass
 class Judge:
     """Asks one graph the reference's calls, alone and in batches, and keeps what it answers.
@@ -89,12 +77,17 @@ class Judge:
 
     @property
     def most_rows(self) -> int:
-        """Rows of the largest call that infer makes, and that the engine was built for."""
+        """Rows of the largest call that infer makes, and that the session takes."""
         entry = self.target.entry
         symbol = row_axis(entry)
         sizes = None if symbol is None else size_range(entry.role, symbol, entry.image_size)
-        most = 1 if sizes is None else sizes.greatest
-        return most if self.engine is None else min(most, _profiled_rows(self.engine, entry, most))
+        bounds = {} if self.session is None else self.session.greatest
+        taken = [
+            bounds[spec.name][0]
+            for spec in entry.inputs
+            if spec.name in bounds and spec.shape[:1] == (symbol,)
+        ]
+        return min([1 if sizes is None else sizes.greatest, *taken])
 
     def open(self) -> Session | None:
         """Open the session; a failure is a fault of this graph alone."""

@@ -65,6 +65,11 @@ class Session(ABC):
         return self.entry.outputs
 
     @property
+    def greatest(self) -> Mapping[str, tuple[int, ...]]:
+        """The greatest shape that an input may have, by name, where the backend sets a bound."""
+        return {}
+
+    @property
     def closed(self) -> bool:
         """Whether :meth:`close` was called."""
         return self._closed

@@ -237,7 +237,8 @@ def host_memory(trt: ModuleType, content: bytes) -> Any:
     """
     size = max(len(content), 1)
     array: Any = ctypes.c_char * size
-    hidden = dict.fromkeys(("__len__", "__getitem__", "__setitem__", "__iter__"))
+    hidden: dict[str, Any] = dict.fromkeys(("__len__", "__getitem__", "__setitem__", "__iter__"))
+    hidden["__bool__"] = lambda self: True
     name, base = "IHostMemory", trt.IHostMemory
 
     class Meta(type(array), type(base)):  # type: ignore[misc]

@@ -16,10 +16,10 @@ from t2s_engines.verify.judging import Target
 from t2s_engines.verify.pictures import write_pictures
 from t2s_engines.verify.report import environment_of, markdown, record_of, sign_engines, write_text
 from t2s_engines.verify.verification import Outcome
+from t2s_rt.backends import FakeSession
 from t2s_rt.contracts import Role
 from t2s_rt.errors import BackendError, OutputError
 from t2s_rt.plans import (
-    BuildOptions,
     DeviceIdentity,
     EngineCache,
     EngineFiles,
@@ -31,12 +31,9 @@ ORIN = DeviceIdentity("Orin", (8, 7), 16, 32 << 30, True)
 ENVIRONMENT = environment_of("tensorrt", "auto")
 
 
-def stored(
-    bench: Bench, root: Path, role: Role, batch: int | None = None, release: str = "10.3.0.30"
-) -> EngineFiles:
+def stored(bench: Bench, root: Path, role: Role, release: str = "10.3.0.30") -> EngineFiles:
     """An engine in a cache, whose plan nobody will load."""
-    options = BuildOptions(batch=batch)
-    key = EngineKey.of(bench.bundle.graph(role, "fp16"), release, ORIN, options)
+    key = EngineKey.of(bench.bundle.graph(role, "fp16"), release, ORIN)
     folder = EngineCache(root).folder(key)
     folder.mkdir(parents=True)
     digest = hashlib.sha256(b"plan").hexdigest()
@@ -135,20 +132,27 @@ def test_a_session_that_names_its_engine_is_believed(bench: Bench, tmp_path: Pat
     assert path.parent == two.folder and one.sign_off() is None
 
 
-def test_no_call_is_larger_than_the_engine_was_built_for(bench: Bench, tmp_path: Path) -> None:
+@pytest.mark.parametrize("batch", [4, 2, 1])
+def test_no_call_is_larger_than_the_engine_was_built_for(bench: Bench, batch: int) -> None:
+    plain = bench.fake("mask_encoder", right)
     sizes = []
 
-    def watched(answer: Answer, feeds: Arrays) -> Arrays:
-        sizes.append(len(feeds["image"]))
-        return answer(feeds)
+    class Built(FakeSession):
+        """A session with the profile of its engine."""
 
-    for batch in (None, 2, 1):
-        sizes.clear()
-        engine = stored(bench, tmp_path / str(batch), "mask_encoder", batch)
-        target = dataclasses.replace(bench.fake("mask_encoder", watched), engine=engine)
-        verdict = verdict_of(bench.verify(target), "mask_encoder")
-        assert max(sizes) == (batch or len(bench.tiles))
-        assert bool(verdict.notes) == (batch == 1)
+        @property
+        def greatest(self) -> dict[str, tuple[int, ...]]:
+            return {"image": (batch, 576, 576, 3)}
+
+    def watched(feeds: Arrays) -> Arrays:
+        sizes.append(len(feeds["image"]))
+        return bench.answer("mask_encoder", feeds)
+
+    target = Target(plain.entry, lambda: Built(plain.entry, watched))
+    verdict = verdict_of(bench.verify(target), "mask_encoder")
+    assert verdict.passed
+    assert max(sizes) == min(batch, len(bench.tiles))
+    assert bool(verdict.notes) == (batch == 1)
 
 
 def test_the_report_says_what_was_shown_found_and_expected(failed: Outcome) -> None:

@@ -194,17 +194,9 @@ class Cuda:
         """Destroy an event."""
         self._end("cudaEventDestroy", event, doing="destroying an event")
 
-    def record(self, event: int, stream: int) -> None:
-        """Let an event stand for all that is on a stream at this moment."""
-        self._call("cudaEventRecord", event, stream, doing="recording an event")
-
-    def wait_until(self, event: int) -> None:
-        """Let the host wait for what was recorded last; returns at once where nothing was."""
-        self._call("cudaEventSynchronize", event, doing="waiting for the GPU")
-
     def wait_for(self, stream: int, other: int, event: int) -> None:
         """Let a stream wait for what is on another one at this moment; the host does not wait."""
-        self.record(event, other)
+        self._call("cudaEventRecord", event, other, doing="recording an event")
         self._call("cudaStreamWaitEvent", stream, event, 0, doing="ordering two streams")
 
     # graphs

@@ -58,8 +58,8 @@ class Lender:
     A kept output is given away, not one of two buffers in turn: callers hold as many as they
     like (a tile in work, its neighbours, a journal), and the third call of a session with two
     buffers would silently overwrite the first result. Blocks that come back wait for their next
-    use, so a steady run allocates nothing. The session's stream lives here, since an array that
-    names its stream must not outlive it.
+    use, so a steady run allocates nothing. The session's stream lives here, since arrays that
+    outlive the session are still copied to the host over it.
 
     Args:
         cuda: the device.
@@ -96,7 +96,6 @@ class Lender:
             dtype,
             free=partial(self._take_back, pointer, capacity),
             read=self.read,
-            stream=self.stream,
             device_index=self._cuda.index,
         )
 

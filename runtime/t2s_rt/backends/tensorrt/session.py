@@ -2,14 +2,16 @@
 
 A run goes over one stream of the session: host inputs are staged in page-locked memory and
 copied, device inputs are read where they lie, the engine is enqueued, host outputs come back
-through page-locked memory. The host waits once, at the end, and not at all where every output
-is kept on the device and every input came from the host: such a run returns arrays that name the
-stream, and whoever reads them waits there.
+through page-locked memory. The host waits once, at the end, also where every output is kept on
+the device: so a stage's seconds are its own, a failure shows in the run that caused it, and a
+feed is its owner's again. Work of several sessions overlaps by calling them from several threads;
+the wait lets other threads run.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 
 import numpy as np
@@ -66,7 +68,8 @@ class TensorRtSession(Session):
         self._cuda = Cuda.load(chosen.device_index)
         self._files, self._verdict = _find_engine(entry, self._library, self._cuda, chosen)
         if not self._verdict.startswith(_VERIFIED):
-            self.warnings += (f"the engine {self._files.folder.name} {self._verdict}",)
+            # one text for all sessions alike: a report lists it once
+            self.warnings += (f"an engine {self._verdict}; run t2s-rt verify on this device",)
         if self._library.note:
             self.warnings += (self._library.note,)
         self._owner = ExitStack()
@@ -82,8 +85,6 @@ class TensorRtSession(Session):
         self._owner.callback(self._lender.close)
         self._event = self._cuda.create_event()
         self._owner.callback(self._cuda.destroy_event, self._event)
-        self._staged = self._cuda.create_event()
-        self._owner.callback(self._cuda.destroy_event, self._staged)
         memory = self._owner.enter_context(ExitStack())  # freed after the engine
         self._engine = Engine(self._library, self.entry, self._files)
         self._owner.callback(self._engine.close)
@@ -105,6 +106,11 @@ class TensorRtSession(Session):
     def files(self) -> EngineFiles:
         """The engine that was loaded; ``t2s-rt verify`` puts its verdict beside it."""
         return self._files
+
+    @property
+    def greatest(self) -> Mapping[str, Shape]:
+        """The greatest shape of every input, from the engine's profile."""
+        return {name: tensor.greatest for name, tensor in self._engine.inputs.items()}
 
     def describe(self) -> str:
         """One line: role, precision, TensorRT's version, engine, verdict and CUDA graph."""
@@ -150,12 +156,10 @@ class TensorRtSession(Session):
                 place = kept[name].pointer if name in kept else self._buffers[name].pointer
                 self._engine.bind(name, place)
             self._engine.enqueue(stream)
-        return self._receive(feeds, sizes, kept, stream)
+        return self._receive(sizes, kept, stream)
 
     def _send(self, feeds: dict[str, Array], stream: int) -> dict[str, int]:
         """Enqueue what brings the inputs to the device; return where each of them lies."""
-        # the last run may still copy from the page-locked memory that is filled now
-        self._cuda.wait_until(self._staged)
         pointers = {}
         for name, array in feeds.items():
             buffer = self._buffers[name]
@@ -165,7 +169,6 @@ class TensorRtSession(Session):
             np.copyto(buffer.staged(array.shape), array)
             self._cuda.copy(buffer.pointer, buffer.staging, array.nbytes, "HostToDevice", stream)
             pointers[name] = buffer.pointer
-        self._cuda.record(self._staged, stream)
         return pointers
 
     def _take(self, name: str, array: DeviceArray, buffer: Buffer, stream: int) -> int:
@@ -204,21 +207,16 @@ class TensorRtSession(Session):
 
     def _receive(
         self,
-        feeds: dict[str, Array],
         sizes: dict[str, Shape],
         kept: dict[str, DeviceArray],
         stream: int,
     ) -> dict[str, Array]:
-        """Bring host outputs back; wait where the host, or the owner of an input, must."""
-        host = [name for name in sizes if name not in kept]
-        for name in host:
+        """Bring the outputs back that the host wants, and wait for the end of the run."""
+        for name in (name for name in sizes if name not in kept):
             buffer = self._buffers[name]
             nbytes = buffer.staged(sizes[name]).nbytes
             self._cuda.copy(buffer.staging, buffer.pointer, nbytes, "DeviceToHost", stream)
-        if host or any(isinstance(array, DeviceArray) for array in feeds.values()):
-            self._cuda.synchronize(stream)
-            for array in kept.values():
-                array.stream = None
+        self._cuda.synchronize(stream)
         self._lender.trim()
         return {
             name: kept[name] if name in kept else self._buffers[name].staged(sizes[name]).copy()

@@ -14,6 +14,7 @@ from tests.runtime.backends.tensorrt.conftest import Open
 from tests.runtime.backends.tensorrt.graphs import decode, encode, image, prompts
 
 from t2s_rt.backends import DeviceArray
+from t2s_rt.backends.tensorrt import Cuda
 from t2s_rt.errors import BackendError
 
 _QUERIES = ("cudaGetErrorName", "cudaGetErrorString", "cudaGetLastError")
@@ -155,6 +156,30 @@ def test_tensorrt_refuses_a_run(
         setattr(owner, method, before)
         found = session.run({"image": image(2)})["image_embedding"]
     np.testing.assert_array_equal(found, encode(image(2)))
+
+
+def test_a_failed_run_leaves_nothing_enqueued(
+    double: Control, encoder: Open, decoder: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its feeds are the caller's again: work that still reads them would read what comes next."""
+    real = Cuda.copy
+
+    def copy(self: Cuda, target: int, source: int, nbytes: int, way: Any, stream: int) -> None:
+        if way == "DeviceToHost":
+            raise BackendError("planted")
+        real(self, target, source, nbytes, way, stream)
+
+    with encoder() as first, decoder() as second:
+        kept = first.run({"image": image(1)}, keep=["image_embedding"])["image_embedding"]
+        with monkeypatch.context() as patch:
+            patch.setattr(Cuda, "copy", copy)
+            with pytest.raises(BackendError, match="planted"):
+                second.run({"image_embedding": kept, **prompts(1, 2)}, keep=["iou"])
+        assert not any(stream.queue for stream in double.device.streams.values())
+        found = second.run({"image_embedding": kept, **prompts(2, 2)})["mask_logits"]
+        assert isinstance(kept, DeviceArray)
+        kept.release()
+    np.testing.assert_allclose(found, decode(encode(image(1)), prompts(2, 2)), rtol=1e-5)
 
 
 def test_what_tensorrt_says_is_in_the_message(

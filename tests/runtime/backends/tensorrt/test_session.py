@@ -15,6 +15,7 @@ from tests.runtime.backends.tensorrt.graphs import decode, encode, image, prompt
 from t2s_rt.backends import DeviceArray
 from t2s_rt.backends.tensorrt import Cuda
 from t2s_rt.errors import BackendError
+from t2s_rt.limits import POINTS_PER_PROMPT, PROMPTS_PER_CALL
 
 
 @pytest.mark.parametrize("cuda_graph", [False, True])
@@ -106,35 +107,37 @@ def test_blocks_beyond_a_steady_run_are_freed(double: Control, encoder: Open) ->
         assert len(double.device.allocations) == many - 8
 
 
-def test_a_run_that_keeps_everything_does_not_wait(double: Control, encoder: Open) -> None:
+def test_a_run_is_over_when_it_returns(double: Control, encoder: Open) -> None:
     with encoder() as session:
-        first, second = (
-            session.run({"image": image(seed)}, keep=["image_embedding"])["image_embedding"]
-            for seed in (1, 2)
-        )
-        assert isinstance(first, DeviceArray)
-        assert isinstance(second, DeviceArray)
-        assert first.stream is not None
-        assert double.device.streams[first.stream].queue  # nothing was computed so far
-        # the second call filled the page-locked memory that the first call copies from
-        np.testing.assert_array_equal(second.numpy(), encode(image(2)))
-        np.testing.assert_array_equal(first.numpy(), encode(image(1)))
-        first.release()
-        second.release()
+        outputs = session.run({"image": image(1)}, keep=["image_embedding"])
+        kept = outputs.pop("image_embedding")
+        assert isinstance(kept, DeviceArray)
+        assert kept.stream is None
+        assert kept.__cuda_array_interface__["stream"] is None
+        assert not any(stream.queue for stream in double.device.streams.values())
+        np.testing.assert_array_equal(kept.numpy(), encode(image(1)))
+        kept.release()
 
 
-def test_a_run_that_waited_says_so(double: Control, encoder: Open, decoder: Open) -> None:
+def test_a_session_has_read_what_it_was_fed_when_it_returns(
+    double: Control, encoder: Open, decoder: Open
+) -> None:
+    """Even where all its outputs stay: the memory of the feed may be written the moment after."""
+    points = prompts(1, 2)
     with encoder() as first, decoder() as second:
         kept = first.run({"image": image(1)}, keep=["image_embedding"])["image_embedding"]
-        masks = second.run({"image_embedding": kept, **prompts(1, 2)}, keep=["mask_logits"])
-        array = masks["mask_logits"]
-        assert isinstance(array, DeviceArray)
-        assert array.stream is None
-        assert "stream" in array.__cuda_array_interface__
-        np.testing.assert_allclose(
-            array.numpy(), decode(encode(image(1)), prompts(1, 2)), rtol=1e-5
-        )
-        del kept, masks, array
+        assert isinstance(kept, DeviceArray)
+        masks = second.run({"image_embedding": kept, **points}, keep=["mask_logits", "iou"])
+        place = kept.pointer
+        kept.release()
+        later = first.run({"image": image(2)}, keep=["image_embedding"])["image_embedding"]
+        assert isinstance(later, DeviceArray)
+        assert later.pointer == place
+        np.testing.assert_array_equal(later.numpy(), encode(image(2)))
+        expected = decode(encode(image(1)), points)
+        np.testing.assert_allclose(_host(masks["mask_logits"]), expected, rtol=1e-5)
+        later.release()
+        masks.clear()
 
 
 def test_a_view_that_is_not_aligned_is_copied_on_the_device(
@@ -272,6 +275,15 @@ def test_shapes_outside_the_profile_name_it(
         with pytest.raises(BackendError, match=message):
             session.run({"image": image(0, batch)})
         assert session.run({"image": image(0)})["image_embedding"].shape == (1, 3, 8, 8)
+
+
+def test_the_profiles_bounds_can_be_asked(double: Control, decoder: Open) -> None:
+    with decoder() as session:
+        assert session.greatest == {
+            "image_embedding": (1, 3, 8, 8),
+            "point_coords": (PROMPTS_PER_CALL, POINTS_PER_PROMPT, 2),
+            "point_labels": (PROMPTS_PER_CALL, POINTS_PER_PROMPT),
+        }
 
 
 def test_a_second_close_and_a_use_after_it(double: Control, encoder: Open) -> None:
