@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Literal
@@ -142,26 +142,40 @@ class Models:
                 )
                 for role, entry in entries.items()
             }
-            models = cls(
-                Detector(opened["detector"]) if "detector" in opened else None,
-                Segmenter(
-                    opened["mask_encoder"],
-                    opened["mask_decoder"],
-                    opened.get("mask_decoder_local"),
-                )
-                if "mask_encoder" in opened
-                else None,
-                ClipEncoder(
-                    opened.get("clip_dense") or opened.get("clip_patches"),
-                    opened.get("clip_image"),
-                    overlap=clip_overlap,
-                )
-                if opened.keys() & {"clip_dense", "clip_patches", "clip_image"}
-                else None,
-                opened.values(),
-            )
+            models = cls.over(opened, clip_overlap=clip_overlap)
             stack.pop_all()  # all went well: closing is up to the caller now
         return models
+
+    @classmethod
+    def over(cls, sessions: Mapping[Role, Session], *, clip_overlap: float = 0.0) -> Models:
+        """Models over sessions that are open already, and that they close at the end.
+
+        Args:
+            sessions: by role; ``mask_encoder`` and ``mask_decoder`` together or not at all.
+            clip_overlap: of the windows of dense CLIP, see :class:`ClipEncoder`.
+
+        Raises:
+            UsageError: an unfit set of roles.
+        """
+        _check_roles(sessions)
+        return cls(
+            Detector(sessions["detector"]) if "detector" in sessions else None,
+            Segmenter(
+                sessions["mask_encoder"],
+                sessions["mask_decoder"],
+                sessions.get("mask_decoder_local"),
+            )
+            if "mask_encoder" in sessions
+            else None,
+            ClipEncoder(
+                sessions.get("clip_dense") or sessions.get("clip_patches"),
+                sessions.get("clip_image"),
+                overlap=clip_overlap,
+            )
+            if sessions.keys() & {"clip_dense", "clip_patches", "clip_image"}
+            else None,
+            sessions.values(),
+        )
 
     def describe(self) -> tuple[str, ...]:
         """One line for each session: what runs where, and why there."""

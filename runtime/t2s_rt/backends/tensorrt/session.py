@@ -103,6 +103,11 @@ class TensorRtSession(Session):
         self._owner.callback(self._cuda.synchronize, self._lender.stream)
 
     @property
+    def files(self) -> EngineFiles:
+        """The engine that was loaded; ``t2s-rt verify`` puts its verdict beside it."""
+        return self._files
+
+    @property
     def greatest(self) -> Mapping[str, Shape]:
         """The greatest shape of every input, from the engine's profile."""
         return {name: tensor.greatest for name, tensor in self._engine.inputs.items()}
