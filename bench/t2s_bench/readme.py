@@ -15,6 +15,7 @@ from typing import Any
 
 from t2s_bench.machine import one_line
 from t2s_bench.models.table import headline_table, models_table, stages_table
+from t2s_bench.overlap import overlap_table
 from t2s_rt.errors import UsageError
 
 __all__ = ["render_readme", "write_readme"]
@@ -133,6 +134,7 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "models": models_table,
     "stages": stages_table,
     "nano": _accuracy,
+    "overlap": overlap_table,
     "run": _speed,
     "scenes": _scenes,
 }

@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 import click
 
 from t2s_rt.contracts import PRECISIONS
+from t2s_rt.limits import TILES_PER_CALL
 
 __all__ = [
     "allow_unverified_opt",
     "backend_opt",
+    "batch_opt",
     "bundle_opt",
     "overwrite_opt",
     "precision_opt",
@@ -83,6 +85,18 @@ def threads_opt(function: _F) -> _F:
         "--threads",
         type=click.IntRange(1, 1024),
         help="Threads that compute.  [default: one per core]",
+    )(function)
+
+
+def batch_opt(function: _F) -> _F:
+    """``--batch``: tiles that meet an image encoder in one call."""
+    return click.option(
+        "--batch",
+        type=click.Choice(("auto", *map(str, range(1, TILES_PER_CALL + 1)))),
+        default="auto",
+        show_default=True,
+        help="Tiles in one call of an image encoder; auto is 1 on a CPU, and on a GPU as many as "
+        "a call may hold where the models are small.",
     )(function)
 
 

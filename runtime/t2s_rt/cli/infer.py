@@ -11,6 +11,7 @@ import click
 from t2s_rt.cli._options import (
     allow_unverified_opt,
     backend_opt,
+    batch_opt,
     bundle_opt,
     overwrite_opt,
     precision_opt,
@@ -87,6 +88,7 @@ def register(group: click.Group) -> None:
 @backend_opt
 @allow_unverified_opt
 @threads_opt
+@batch_opt
 @overwrite_opt
 def infer(
     scenes: tuple[Path, ...],
@@ -168,6 +170,7 @@ class Inference:
             tile=command["tile"],
             threads=command["threads"],
             options=BackendOptions(allow_unverified=command["allow_unverified"]),
+            batch=None if command["batch"] == "auto" else int(command["batch"]),
         )
         self._reading = {"bands": command["bands"], "scene_gsd": command["scene_gsd"]}
         self._held: dict[Path, Scene] = {}
@@ -294,10 +297,14 @@ def _show_report(report: SceneReport) -> None:
         if number
     ]
     stages = ", ".join(f"{name} {spent:.2f}" for name, spent in report.seconds.items())
+    overlap = report.timings.overlap
+    if report.timings.tiles_per_call > 1:
+        extra.append(f"up to {report.timings.tiles_per_call} in a call")
     show_facts(
         [
             ("tiles", ", ".join([str(tiles.total), *extra])),
             ("seconds", stages),
+            *([] if overlap is None else [("reading", f"{overlap:.0%} behind other work")]),
             ("map", str(report.outputs["labels"])),
         ]
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from t2s_rt.models.clip import ClipEncoder, DenseFeatures
+from t2s_rt.models.clip import ClipEncoder, DenseFeatures, TileWindows
 from t2s_rt.models.detector import Detections, Detector
-from t2s_rt.models.frames import FrameMap
+from t2s_rt.models.frames import FramedImage, FrameMap
 from t2s_rt.models.models import IMAGE_ROLES, Models, choose_graph, precision_warnings
 from t2s_rt.models.segmenter import ImageEmbedding, MaskSet, Segmenter
 
@@ -15,10 +15,12 @@ __all__ = [
     "Detections",
     "Detector",
     "FrameMap",
+    "FramedImage",
     "ImageEmbedding",
     "MaskSet",
     "Models",
     "Segmenter",
+    "TileWindows",
     "choose_graph",
     "precision_warnings",
 ]

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from t2s_rt.backends import Session
 from t2s_rt.errors import BundleError, InternalError
 from t2s_rt.limits import CLIP_PIXELS_PER_CALL
+from t2s_rt.models.calls import images_per_call, stack_images
 from t2s_rt.models.frames import check_image, resize_image
 
-__all__ = ["ClipEncoder", "DenseFeatures"]
+__all__ = ["ClipEncoder", "DenseFeatures", "TileWindows"]
 
 _GRIDS = ("patch_embeddings", "surgery_embeddings")
 
@@ -62,6 +63,21 @@ class DenseFeatures:
         return self.surgery, self.image
 
 
+@dataclass(frozen=True, eq=False)
+class TileWindows:
+    """A tile as dense CLIP wants it: windows of the model frame's size.
+
+    Attributes:
+        pixels: uint8 [n, h, w, 3] RGB.
+        places: first (row, column) of each window on the tile's patch grid.
+        grid: rows and columns of patches in the tile.
+    """
+
+    pixels: NDArray[np.uint8]
+    places: tuple[tuple[int, int], ...]
+    grid: tuple[int, int]
+
+
 class ClipEncoder:
     """Embeds tiles densely and crops as a whole.
 
@@ -99,43 +115,71 @@ class ClipEncoder:
         return tuple(session for session in (self._dense, self._image) if session is not None)
 
     def dense(self, image: NDArray[np.uint8]) -> DenseFeatures:
-        """Embed every patch of a tile.
+        """Embed every patch of a tile uint8 [H, W, 3] RGB; see :meth:`windows`."""
+        return self.dense_windows([self.windows(image)])[0]
+
+    def windows(self, image: NDArray[np.uint8]) -> TileWindows:
+        """Cut a tile into what the graph sees.
 
         Along each side, a tile that is no larger than the model frame is resized to it; a larger
         one keeps its resolution and is covered by windows of the frame's size, on one common
-        patch grid. Where windows overlap their embeddings are averaged, each weighted by its
-        distance to its window's edge, and scaled to unit length again.
+        patch grid.
 
         Args:
             image: uint8 [H, W, 3] RGB. A side that is no multiple of the patch is resized to
                 the nearest one (by less than a patch), so that the grid covers the tile exactly.
         """
         check_image(image)
-        session, frame = _needed(self._dense, "clip_dense")
+        _, frame = _needed(self._dense, "clip_dense")
         patch = frame[0] // self._grid[0]
-        size = (
-            _working_side(image.shape[0], frame[0], patch),
-            _working_side(image.shape[1], frame[1], patch),
+        height, width = (
+            _working_side(side, length, patch)
+            for side, length in zip(image.shape[:2], frame, strict=True)
         )
-        image = resize_image(image, size)
-        windows = [
+        image = resize_image(image, (height, width))
+        corners = [
             (row, col)
-            for row in _starts(size[0], frame[0], patch, self._overlap)
-            for col in _starts(size[1], frame[1], patch, self._overlap)
+            for row in _starts(height, frame[0], patch, self._overlap)
+            for col in _starts(width, frame[1], patch, self._overlap)
         ]
-        merged = _Merge(size[0] // patch, size[1] // patch, self._grid)
-        for start in range(0, len(windows), self._step(session)):
-            part = windows[start : start + self._step(session)]
-            pixels = np.stack([image[r : r + frame[0], c : c + frame[1]] for r, c in part])
-            outputs = session.run({"image": _fill(session, pixels)})
-            for index, (row, col) in enumerate(part):
-                merged.add(
-                    row // patch,
-                    col // patch,
-                    [outputs[name][index] for name in _GRIDS if name in outputs],
-                    outputs["image_embedding"][index] if "image_embedding" in outputs else None,
+        return TileWindows(
+            np.stack([image[r : r + frame[0], c : c + frame[1]] for r, c in corners]),
+            tuple((row // patch, col // patch) for row, col in corners),
+            (height // patch, width // patch),
+        )
+
+    def dense_windows(self, tiles: Sequence[TileWindows]) -> list[DenseFeatures]:
+        """Embed every patch of several tiles; windows of all of them share calls.
+
+        Where windows overlap their embeddings are averaged, each weighted by its distance to its
+        window's edge, and scaled to unit length again.
+
+        Args:
+            tiles: from :meth:`windows`.
+
+        Returns:
+            The features of each tile, in order.
+
+        Raises:
+            BackendError: the session failed.
+        """
+        session, _ = _needed(self._dense, "clip_dense")
+        merged = [_Merge(tile.grid, self._grid) for tile in tiles]
+        queue = [
+            (tile, index) for tile in range(len(tiles)) for index in range(len(tiles[tile].places))
+        ]
+        step = self._step(session)
+        for start in range(0, len(queue), step):
+            part = queue[start : start + step]
+            pixels = stack_images(session, [tiles[tile].pixels[index] for tile, index in part])
+            outputs = session.run({"image": pixels})
+            for out, (tile, index) in enumerate(part):
+                merged[tile].add(
+                    *tiles[tile].places[index],
+                    [outputs[name][out] for name in _GRIDS if name in outputs],
+                    outputs["image_embedding"][out] if "image_embedding" in outputs else None,
                 )
-        return merged.result()
+        return [merge.result() for merge in merged]
 
     def embed(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embed crops.
@@ -155,24 +199,22 @@ class ClipEncoder:
         step = self._step(session)
         for start in range(0, len(crops), step):
             part = [_square(crop, frame) for crop in crops[start : start + step]]
-            outputs = session.run({"image": _fill(session, np.stack(part))})
+            outputs = session.run({"image": stack_images(session, part)})
             rows.append(outputs["embeddings"][: len(part)])
         return np.concatenate(rows[1:] or rows)
 
     def _step(self, session: Session) -> int:
         """Images in one call: the graph's static batch, else this encoder's."""
-        size = session.inputs[0].shape[0]
-        if isinstance(size, int):
-            return size
         frame = session.entry.image_size or (1, 1)
-        return self._batch or max(1, CLIP_PIXELS_PER_CALL // math.prod(frame))
+        most = self._batch or max(1, CLIP_PIXELS_PER_CALL // math.prod(frame))
+        return images_per_call(session, most)
 
 
 class _Merge:
     """Weighted mean of overlapping windows on the tile's patch grid."""
 
-    def __init__(self, rows: int, cols: int, grid: tuple[int, int]) -> None:
-        self._shape = (rows, cols)
+    def __init__(self, shape: tuple[int, int], grid: tuple[int, int]) -> None:
+        self._shape = shape
         self._grid = grid
         self._taper = np.outer(_taper(grid[0]), _taper(grid[1])).astype(np.float32)[..., None]
         self._sums: NDArray[np.float32] | None = None
@@ -244,13 +286,6 @@ def _taper(count: int) -> NDArray[np.float64]:
     """Weights that fall from the middle to the edges and never reach zero."""
     place = np.arange(count) + 0.5
     return np.asarray(np.minimum(place, count - place) / (count / 2), dtype=np.float64)
-
-
-def _fill(session: Session, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Repeat the last image up to the graph's static batch."""
-    size = session.inputs[0].shape[0]
-    missing = size - len(images) if isinstance(size, int) else 0
-    return np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
 
 
 def _square(crop: NDArray[np.uint8], frame: tuple[int, int]) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 
 from t2s_rt.backends import Session
 from t2s_rt.errors import InternalError, PackError
-from t2s_rt.models.frames import FrameMap, check_image
+from t2s_rt.limits import TILES_PER_CALL
+from t2s_rt.models.calls import images_per_call, stack_images
+from t2s_rt.models.frames import FramedImage
 from t2s_rt.prompts import PromptPack
 
 __all__ = ["Detections", "Detector"]
@@ -71,35 +74,59 @@ class Detector:
         """The session it runs on."""
         return self._session
 
+    def frame(self, image: NDArray[np.uint8]) -> FramedImage:
+        """A tile uint8 [H, W, 3] RGB, of any size, in the model frame."""
+        return FramedImage.fit(image, self._frame)
+
     def detect(
         self, image: NDArray[np.uint8], pack: PromptPack, *, score_floor: float | None = None
     ) -> Detections:
-        """Detect every class of the pack.
+        """Detect every class of the pack in one tile uint8 [H, W, 3] RGB.
+
+        As :meth:`detect_frames`, which says the rest.
+        """
+        return self.detect_frames([self.frame(image)], pack, score_floor=score_floor)[0]
+
+    def detect_frames(
+        self,
+        frames: Sequence[FramedImage],
+        pack: PromptPack,
+        *,
+        score_floor: float | None = None,
+    ) -> list[Detections]:
+        """Detect every class of the pack in several tiles, as many of them in a call as fit.
 
         A phrase scores the largest sigmoid among its tokens (separators left out), as the
         original takes the largest token score of a query; a class scores the largest of its
         phrases. Boxes are neither thresholded nor suppressed here.
 
         Args:
-            image: uint8 [H, W, 3] RGB.
+            frames: of the tiles, from :meth:`frame`.
             pack: the classes.
             score_floor: drop queries whose best class scores less; None keeps all.
+
+        Returns:
+            The detections of each tile, in order.
 
         Raises:
             PackError: the pack does not fit the graph.
             BackendError: the session failed.
         """
-        check_image(image)
-        frame = FrameMap.fit((image.shape[0], image.shape[1]), self._frame)
-        outputs = self._session.run(
-            {"image": frame.image_to_frame(image)[None], **self._text.of(pack)}
-        )
-        scores = _class_scores(outputs["logits"][0], pack)
-        boxes = _corner_boxes(outputs["boxes"][0], self._frame)
-        if score_floor is not None:
-            keep = scores.max(axis=1) >= score_floor
-            boxes, scores = boxes[keep], scores[keep]
-        return Detections(frame.boxes_to_tile(boxes), scores)
+        text = self._text.of(pack)
+        step = images_per_call(self._session, TILES_PER_CALL)
+        found = []
+        for start in range(0, len(frames), step):
+            part = frames[start : start + step]
+            pixels = stack_images(self._session, [framed.pixels for framed in part])
+            outputs = self._session.run({"image": pixels, **text})
+            for index, framed in enumerate(part):
+                scores = _class_scores(outputs["logits"][index], pack)
+                corners = _corner_boxes(outputs["boxes"][index], self._frame)
+                if score_floor is not None:
+                    keep = scores.max(axis=1) >= score_floor
+                    corners, scores = corners[keep], scores[keep]
+                found.append(Detections(framed.frame.boxes_to_tile(corners), scores))
+        return found
 
 
 def _class_scores(logits: NDArray[np.float32], pack: PromptPack) -> NDArray[np.float32]:

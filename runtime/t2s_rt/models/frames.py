@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from t2s_rt.errors import InternalError
 
-__all__ = ["FrameMap", "check_image", "resize_image"]
+__all__ = ["FrameMap", "FramedImage", "check_image", "resize_image"]
 
 _PAD_COLOUR = (124, 116, 104)
 """The mean colour that normalisation subtracts, in whole numbers: SAM and Grounding DINO pad with
@@ -98,6 +98,26 @@ class FrameMap:
             values = _resize_map(values, self.frame)
             values = np.ascontiguousarray(values[: self.content[0], : self.content[1]])
         return _resize_map(values, self.tile)
+
+
+@dataclass(frozen=True, eq=False)
+class FramedImage:
+    """A tile as one model wants it, ready to be stacked with others.
+
+    Attributes:
+        frame: how the tile lies in the model frame.
+        pixels: uint8 [h, w, 3] RGB, of the frame's size.
+    """
+
+    frame: FrameMap
+    pixels: NDArray[np.uint8]
+
+    @classmethod
+    def fit(cls, image: NDArray[np.uint8], size: tuple[int, int]) -> FramedImage:
+        """Scale a tile uint8 [H, W, 3] to fit a frame of (height, width), and pad it."""
+        check_image(image)
+        frame = FrameMap.fit((image.shape[0], image.shape[1]), size)
+        return cls(frame, frame.image_to_frame(image))
 
 
 def _resize_map(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

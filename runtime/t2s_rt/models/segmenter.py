@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from t2s_rt.backends import Array, Session
+from t2s_rt.backends import Array, DeviceArray, Session
 from t2s_rt.errors import InternalError
-from t2s_rt.limits import LOCAL_PROMPTS_PER_CALL
-from t2s_rt.models.frames import FrameMap, check_image
+from t2s_rt.limits import LOCAL_PROMPTS_PER_CALL, TILES_PER_CALL
+from t2s_rt.models.calls import images_per_call, stack_images
+from t2s_rt.models.frames import FramedImage, FrameMap
 from t2s_rt.models.local import LocalWindows
 from t2s_rt.models.prompt_decoder import BOX_LABELS, PromptDecoder
 
@@ -134,13 +135,38 @@ class Segmenter:
         both = (self._encoder, self._decoder.session)
         return both if self._local is None else (*both, self._local[0].session)
 
+    def frame(self, image: NDArray[np.uint8]) -> FramedImage:
+        """A tile uint8 [H, W, 3] RGB, of any size, in the encoder's frame."""
+        return FramedImage.fit(image, self._frame)
+
     def encode(self, image: NDArray[np.uint8]) -> ImageEmbedding:
         """Embed a tile uint8 [H, W, 3] RGB."""
-        check_image(image)
-        frame = FrameMap.fit((image.shape[0], image.shape[1]), self._frame)
-        feeds = {"image": frame.image_to_frame(image)[None]}
-        outputs = self._encoder.run(feeds, keep=("image_embedding",))
-        return ImageEmbedding(outputs["image_embedding"], frame)
+        return self.encode_frames([self.frame(image)])[0]
+
+    def encode_frames(self, frames: Sequence[FramedImage]) -> list[ImageEmbedding]:
+        """Embed several tiles, as many of them in a call as fit.
+
+        Args:
+            frames: of the tiles, from :meth:`frame`.
+
+        Returns:
+            The embedding of each tile, in order. Those of one call share its memory, which is
+            free again when none of them is in use.
+
+        Raises:
+            BackendError: the session failed.
+        """
+        step = images_per_call(self._encoder, TILES_PER_CALL)
+        found = []
+        for start in range(0, len(frames), step):
+            part = frames[start : start + step]
+            pixels = stack_images(self._encoder, [framed.pixels for framed in part])
+            outputs = self._encoder.run({"image": pixels}, keep=("image_embedding",))
+            found += [
+                ImageEmbedding(_row(outputs["image_embedding"], index), framed.frame)
+                for index, framed in enumerate(part)
+            ]
+        return found
 
     def decode(
         self,
@@ -220,6 +246,15 @@ class Segmenter:
         coords = embedding.frame.points_to_frame(point_coords) - np.float32(_PIXEL_SHIFT)
         for _, outputs in self._decoder.run(embedding.array, coords, labels):
             yield MaskSet(outputs["mask_logits"], outputs["iou"], embedding.frame)
+
+
+def _row(batch: Array, index: int) -> Array:
+    """One image's part of an encoder's output, where it lies."""
+    if batch.shape[0] == 1:
+        return batch
+    if isinstance(batch, DeviceArray):
+        return batch.rows(index, index + 1)
+    return batch[index : index + 1]
 
 
 def _box_labels(count: int) -> NDArray[np.float32]:

@@ -89,6 +89,9 @@ class Pipeline:
         overlap: int | None = None,
         threads: int | None = None,
         workers: int | None = None,
+        batch: int | None = None,
+        side_by_side: bool | None = None,
+        read_ahead: int | None = None,
         settings: RouteSettings | None = None,
         options: BackendOptions | None = None,
     ) -> Pipeline:
@@ -101,8 +104,19 @@ class Pipeline:
         return cls(
             bundle,
             PipelineSettings(
-                *(route, precision, backend, gsd, tile, overlap, threads, workers, routes),
-                options or BackendOptions(),
+                route=route,
+                precision=precision,
+                backend=backend,
+                gsd=gsd,
+                tile=tile,
+                overlap=overlap,
+                threads=threads,
+                workers=workers,
+                batch=batch,
+                side_by_side=side_by_side,
+                read_ahead=read_ahead,
+                routes=routes,
+                options=options or BackendOptions(),
             ),
         )
 
@@ -214,18 +228,19 @@ class Pipeline:
         """
         self.check_pack(pack)
         side, overlap = self.settings.tile_for(self.bundle.tile_size)
-        return score_array(
-            image,
-            self.scorer(pack),
-            map_rule(pack, self.settings.route, self.settings.routes),
-            scale=1.0 if gsd is None else gsd / (self.settings.gsd or self.bundle.gsd),
-            side=side,
-            overlap=overlap,
-            workers=self._parallel[0],
-        )
+        with self.scorer(pack) as scorer:
+            return score_array(
+                image,
+                scorer,
+                map_rule(pack, self.settings.route, self.settings.routes),
+                scale=1.0 if gsd is None else gsd / (self.settings.gsd or self.bundle.gsd),
+                side=side,
+                overlap=overlap,
+                workers=self._parallel[0],
+            )
 
     def scorer(self, pack: PromptPack) -> TileScorer:
-        """The opened models and the route, ready for tiles."""
+        """The opened models and the route, ready for tiles; to be closed by the caller."""
         roles = self._roles_for(pack)
         if self._models is None or not roles <= self._roles:
             roles |= self._roles
@@ -242,7 +257,14 @@ class Pipeline:
             self._roles = roles
         side, _ = self.settings.tile_for(self.bundle.tile_size)
         return TileScorer(
-            self._models, load_route(self.settings.route), pack, self.settings.routes, side
+            self._models,
+            load_route(self.settings.route),
+            pack,
+            self.settings.routes,
+            side,
+            roles=self._roles_for(pack),
+            batch=self.settings.batch,
+            side_by_side=self.settings.side_by_side,
         )
 
     @property
@@ -294,6 +316,8 @@ class Pipeline:
                     map_rule(pack, self.settings.route, self.settings.routes),
                     reader,
                     progress,
+                    workers=self._parallel[0],
+                    read_ahead=self.settings.read_ahead,
                 )
                 progress.begin(scene.path.name, len(layout.tiles), runner.resumed)
                 if place.discarded:
@@ -303,9 +327,11 @@ class Pipeline:
                 device = precision_warnings(self.settings.precision, self.settings.backend)
                 for warning in (*reader.warnings, *device):
                     progress.note(warning)
-                runner.run(lambda: self.scorer(pack), self._parallel[0])
+                runner.run(lambda: self.scorer(pack))
                 for warning in () if self._models is None else self._models.warnings:
                     progress.note(warning)
+                if runner.warning is not None:
+                    progress.note(runner.warning)
                 progress.stage("writing")
                 report = write_outputs(
                     FinishedRun(
@@ -318,6 +344,8 @@ class Pipeline:
                         journal=journal,
                         resumed=runner.resumed,
                         seconds=runner.seconds,
+                        timings=runner.timings,
+                        warning=runner.warning,
                         stem=place.stem,
                         results=place.results,
                         directory=place.directory,

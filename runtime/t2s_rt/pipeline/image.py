@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from t2s_rt.errors import UsageError
+from t2s_rt.errors import BackendError, UsageError
 from t2s_rt.pipeline.blend import blend, resample
 from t2s_rt.pipeline.layout import owned_part
 from t2s_rt.pipeline.store import MemoryStore
-from t2s_rt.pipeline.tiles import TilePixels, TileScorer
+from t2s_rt.pipeline.tiles import PreparedTile, Scored, TilePixels, TileScorer
 from t2s_rt.routes.decision import MapRule, decide
 from t2s_rt.scene import TileGrid, TileWindow
 
@@ -83,16 +83,25 @@ def score_array(
     store = MemoryStore()
     seconds: dict[str, float] = {}
 
-    def score(tile: TileWindow) -> tuple[NDArray[np.uint8], dict[str, float]]:
+    def prepared(tile: TileWindow) -> PreparedTile:
         part = image[tile.row : tile.row + side, tile.col : tile.col + side]
         valid = np.ones(part.shape[:2], dtype=bool)
-        return scorer.score(TilePixels(np.ascontiguousarray(part), valid), owned_part(grid, tile))
+        pixels = TilePixels(np.ascontiguousarray(part), valid)
+        return scorer.prepare(pixels, owned_part(grid, tile))
 
+    def score(group: list[TileWindow]) -> list[Scored | BackendError]:
+        return scorer.score_batch([prepared(tile) for tile in group])
+
+    groups = [tiles[i : i + scorer.batch] for i in range(0, len(tiles), scorer.batch)]
     with ThreadPoolExecutor(workers, "t2s-tile") as pool:
-        for tile, (scores, spent) in zip(tiles, pool.map(score, tiles), strict=True):
-            store.put(tile.index, scores)
-            for name, value in spent.items():
-                seconds[name] = seconds.get(name, 0.0) + value
+        for group, outcomes in zip(groups, pool.map(score, groups), strict=True):
+            for tile, outcome in zip(group, outcomes, strict=True):
+                if isinstance(outcome, BackendError):
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise outcome
+                store.put(tile.index, outcome[0])
+                for name, value in outcome[1].items():
+                    seconds[name] = seconds.get(name, 0.0) + value
     blended, _ = blend((0, rows, 0, cols), grid, tiles, store, rule.objects, lambda _: False)
     native = resample(blended, (0, 0), (rows / height, cols / width), (0, height, 0, width))
     labels, confidence = decide(native, rule)

@@ -21,7 +21,7 @@ from t2s_rt.errors import OutputError
 from t2s_rt.models import Models, precision_warnings
 from t2s_rt.pipeline.journal import Journal
 from t2s_rt.pipeline.layout import Layout
-from t2s_rt.pipeline.report import ClassReport, SceneReport, TileCounts
+from t2s_rt.pipeline.report import ClassReport, SceneReport, TileCounts, Timings
 from t2s_rt.pipeline.settings import PipelineSettings
 from t2s_rt.pipeline.source import SceneReader
 from t2s_rt.scene import LABEL_NODATA, MapWriter, Window, write_preview, write_vectors
@@ -48,6 +48,8 @@ class FinishedRun:
         journal: what became of each tile.
         resumed: tiles taken over from an interrupted run.
         seconds: spent outside tiles, by stage.
+        timings: of its tiles.
+        warning: what the user should know about how they were computed, or None.
         stem: what the outputs are named after.
         results: folder that finished outputs wait in.
         directory: folder that they will be in.
@@ -62,6 +64,8 @@ class FinishedRun:
     journal: Journal
     resumed: int
     seconds: defaultdict[str, float]
+    timings: Timings
+    warning: str | None
     stem: str
     results: Path
     directory: Path
@@ -135,6 +139,7 @@ def write_outputs(run: FinishedRun, writer: MapWriter) -> SceneReport:
         versions=_versions(),
         warnings=_warnings(run, names, pixels),
         settings=asdict(run.settings),
+        timings=run.timings,
     )
     _write_text(report, result.to_json())
     return result
@@ -198,7 +203,7 @@ def _seconds(run: FinishedRun) -> dict[str, float]:
 def _warnings(
     run: FinishedRun, names: tuple[str, ...], pixels: NDArray[np.int64]
 ) -> tuple[str, ...]:
-    extra = []
+    extra = [] if run.warning is None else [run.warning]
     if not any(record.status == "done" for record in run.journal.tiles.values()):
         extra.append("no pixel of the scene holds data: the map is nodata everywhere")
     elif not pixels[1 : len(names) + 1].any():

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["REPORT_SCHEMA", "ClassReport", "SceneReport", "TileCounts"]
+__all__ = ["REPORT_SCHEMA", "ClassReport", "SceneReport", "TileCounts", "Timings"]
 
 REPORT_SCHEMA = 1
 
@@ -60,6 +60,45 @@ class ClassReport:
 
 
 @dataclass(frozen=True)
+class Timings:
+    """How the tiles of one run were computed, and what reading them cost.
+
+    Attributes:
+        wall_s: seconds from the first tile to the last band of the map.
+        read_s: seconds in which the scene was read or a tile prepared.
+        read_hidden_s: of these, seconds in which something else was at work, too.
+        tiles_at_once: groups of tiles computed side by side.
+        tiles_per_call: tiles that met an image encoder in one call, at most.
+        encoders_side_by_side: whether the encoders of a tile ran at once.
+    """
+
+    wall_s: float = 0.0
+    read_s: float = 0.0
+    read_hidden_s: float = 0.0
+    tiles_at_once: int = 1
+    tiles_per_call: int = 1
+    encoders_side_by_side: bool = False
+
+    @property
+    def overlap(self) -> float | None:
+        """Share of the reading, 0..1, that hid behind other work; None where nothing was read."""
+        return self.read_hidden_s / self.read_s if self.read_s > 0.0 else None
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry ``timings`` of ``STEM.json``."""
+        overlap = self.overlap
+        return {
+            "wall_s": round(self.wall_s, 4),
+            "read_s": round(self.read_s, 4),
+            "read_hidden_s": round(self.read_hidden_s, 4),
+            "overlap": None if overlap is None else round(overlap, 4),
+            "tiles_at_once": self.tiles_at_once,
+            "tiles_per_call": self.tiles_per_call,
+            "encoders_side_by_side": self.encoders_side_by_side,
+        }
+
+
+@dataclass(frozen=True)
 class SceneReport:
     """One scene's run.
 
@@ -77,10 +116,12 @@ class SceneReport:
         failures: tile window and reason of each failed tile.
         classes: in the order of the map's values.
         nodata_pixels: pixels without data or without a computed tile.
-        seconds: by stage.
+        seconds: by stage, of this run and of an interrupted one before; summed over tiles, so
+            that tiles computed side by side add up to more than the time that went by.
         versions: of the programs that made it.
         warnings: what the user should know.
         settings: everything that decided the result.
+        timings: of this run.
     """
 
     scene: Path
@@ -100,6 +141,7 @@ class SceneReport:
     versions: Mapping[str, str]
     warnings: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    timings: Timings = Timings()
 
     @property
     def found(self) -> tuple[str, ...]:
@@ -132,6 +174,7 @@ class SceneReport:
             "classes_abstained": list(self.abstained),
             "nodata_pixels": self.nodata_pixels,
             "seconds": {name: round(spent, 4) for name, spent in self.seconds.items()},
+            "timings": self.timings.to_json(),
             "warnings": list(self.warnings),
             "settings": dict(self.settings),
         }

@@ -7,17 +7,22 @@ from dataclasses import dataclass, field
 
 from t2s_rt.backends import BackendOptions
 from t2s_rt.errors import UsageError
+from t2s_rt.limits import TILES_PER_CALL
 from t2s_rt.routes import DEFAULT_ROUTE, ROUTES, RouteName, RouteSettings
 
-__all__ = ["MAX_TILE", "MIN_TILE", "PipelineSettings"]
+__all__ = ["MAX_TILE", "MIN_TILE", "SMALL_BYTES", "PipelineSettings"]
 
 MIN_TILE, MAX_TILE = 64, 4096
 """Sides of tiles in working pixels that ``tile`` may ask for."""
+MAX_AHEAD = 64
+"""Tiles that may be read ahead: they wait in memory."""
 
 _OVERLAP_SHARE = 8
 _WORKERS = 2
 """More tiles at once would cost memory in proportion and gain little."""
-_SMALL_BYTES = 256 << 20
+SMALL_BYTES = 256 << 20
+"""Models up to this do better with several tiles: side by side on a CPU, in one call on a GPU.
+Larger ones fill the device with a single tile."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,14 @@ class PipelineSettings:
         threads: that compute in all; None takes one per core.
         workers: tiles computed side by side, sharing the threads; None takes 2 where there are
             2 threads and the models are small: these use cores better by tiles than within one.
+        batch: tiles that meet an image encoder in one call, up to ``limits.TILES_PER_CALL``;
+            None (``auto``) takes one on a CPU, which gains nothing from more, and as many as a
+            call may hold on a GPU where the models are small. Where a call proves too large the
+            run goes on with one.
+        side_by_side: whether the encoders of a tile run at once; None: where the backend has
+            streams. On a CPU they would only fight for its cores.
+        read_ahead: tiles read and prepared while earlier ones are computed; None takes as many
+            as one call. 0 reads a tile only when a worker is free for it.
         routes: the routes' own numbers.
         options: how the backend should run; its ``threads`` give way to those above.
     """
@@ -47,6 +60,9 @@ class PipelineSettings:
     overlap: int | None = None
     threads: int | None = None
     workers: int | None = None
+    batch: int | None = None
+    side_by_side: bool | None = None
+    read_ahead: int | None = None
     routes: RouteSettings = field(default_factory=RouteSettings)
     options: BackendOptions = field(default_factory=BackendOptions)
 
@@ -62,6 +78,10 @@ class PipelineSettings:
             )
         if self.workers is not None and self.workers < 1:
             raise UsageError(f"expected at least 1 tile at once, found {self.workers}")
+        if self.batch is not None and not 1 <= self.batch <= TILES_PER_CALL:
+            raise UsageError(f"expected 1 to {TILES_PER_CALL} tiles in a call, found {self.batch}")
+        if self.read_ahead is not None and not 0 <= self.read_ahead <= MAX_AHEAD:
+            raise UsageError(f"expected 0 to {MAX_AHEAD} tiles read ahead, found {self.read_ahead}")
         if self.overlap is not None and self.overlap < 0:
             raise UsageError(f"expected an overlap of 0 or more pixels, found {self.overlap}")
 
@@ -72,7 +92,7 @@ class PipelineSettings:
             model_bytes: size of the bundle's graphs.
         """
         threads = self.threads or _cores()
-        at_once = _WORKERS if model_bytes <= _SMALL_BYTES else 1
+        at_once = _WORKERS if model_bytes <= SMALL_BYTES else 1
         workers = min(at_once, threads) if self.workers is None else self.workers
         return workers, max(1, threads // workers)
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from t2s_rt.errors import BundleError
 from t2s_rt.limits import PROMPTS_PER_CALL
+from t2s_rt.routes.encodings import TileEncodings, TileInputs, needed
 
 if TYPE_CHECKING:
     from t2s_rt.models import DenseFeatures, Detections, ImageEmbedding, MaskSet, Models
     from t2s_rt.prompts import PromptPack
 
 __all__ = ["TileFeatures"]
-
-_T = TypeVar("_T")
 
 
 class TileFeatures:
@@ -34,9 +30,13 @@ class TileFeatures:
             must lie for this tile to paint it; None takes the whole tile. Objects in the overlap
             of tiles are so decoded once.
 
+        encodings: of this tile and others that meet the encoders with it; None where it meets
+            them alone.
+        index: of this tile in them.
+
     ``detections``, ``embedding`` and ``dense`` are computed at first use and kept, so each
     encoder meets the tile's pixels once, whatever the number of classes or routes. ``timings``
-    sums the seconds of each stage.
+    sums the seconds of each stage, of all tiles in the encodings.
     """
 
     def __init__(
@@ -46,6 +46,9 @@ class TileFeatures:
         valid: NDArray[np.bool_],
         pack: PromptPack,
         owned: tuple[int, int, int, int] | None = None,
+        *,
+        encodings: TileEncodings | None = None,
+        index: int = 0,
     ) -> None:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(
@@ -59,14 +62,14 @@ class TileFeatures:
         self.image = image
         self.valid = valid
         self.owned = owned or (0, image.shape[0], 0, image.shape[1])
-        self.timings: dict[str, float] = {}
         self._models = models
-        self._pack = pack
-        # not functools.cached_property: before Python 3.12 its lock belongs to the class, and
-        # tiles that are computed side by side would wait for each other
-        self._detections: Detections | None = None
-        self._embedding: ImageEmbedding | None = None
-        self._dense: DenseFeatures | None = None
+        self._encodings = encodings or TileEncodings(models, [TileInputs(models, image)], pack)
+        self._index = index
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds by stage; where stages run side by side, a moment is divided among them."""
+        return self._encodings.clock.shares()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -76,29 +79,17 @@ class TileFeatures:
     @property
     def detections(self) -> Detections:
         """Boxes and absolute scores per class from the detector."""
-        if self._detections is None:
-            detector = _needed(self._models.detector, "detector")
-            with self._timed("detector"):
-                self._detections = detector.detect(self.image, self._pack)
-        return self._detections
+        return self._encodings.detections(self._index)
 
     @property
     def embedding(self) -> ImageEmbedding:
         """SAM's image embedding, shared by all prompts of all classes."""
-        if self._embedding is None:
-            segmenter = _needed(self._models.segmenter, "mask_encoder")
-            with self._timed("mask_encoder"):
-                self._embedding = segmenter.encode(self.image)
-        return self._embedding
+        return self._encodings.embedding(self._index)
 
     @property
     def dense(self) -> DenseFeatures:
         """Dense CLIP embeddings, shared by all classes."""
-        if self._dense is None:
-            clip = _needed(self._models.clip, "clip_patches")
-            with self._timed("clip"):
-                self._dense = clip.dense(self.image)
-        return self._dense
+        return self._encodings.dense(self._index)
 
     def decode_boxes(self, boxes: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Masks of boxes float32 ``[N, 4]`` xyxy in tile pixels.
@@ -107,9 +98,9 @@ class TileFeatures:
             the index of a box and its mask's logits float32 ``[h4, w4]`` at low resolution, in
             order. The decoder sees chunks, so that memory stays flat whatever N.
         """
-        segmenter, embedding = _needed(self._models.segmenter, "mask_decoder"), self.embedding
+        segmenter, embedding = needed(self._models.segmenter, "mask_decoder"), self.embedding
         for start in range(0, len(boxes), PROMPTS_PER_CALL):
-            with self._timed("mask_decoder"):
+            with self._encodings.clock.running("mask_decoder"):
                 chunk = segmenter.decode_boxes(embedding, boxes[start : start + PROMPTS_PER_CALL])
                 logits, _ = chunk.best(multimask=False)
             yield from enumerate(logits, start)
@@ -126,33 +117,15 @@ class TileFeatures:
         Yields:
             which prompts a chunk holds, and their masks.
         """
-        segmenter, embedding = _needed(self._models.segmenter, "mask_decoder"), self.embedding
+        segmenter, embedding = needed(self._models.segmenter, "mask_decoder"), self.embedding
         for start in range(0, len(coords), PROMPTS_PER_CALL):
             part = slice(start, min(start + PROMPTS_PER_CALL, len(coords)))
-            with self._timed("mask_decoder"):
+            with self._encodings.clock.running("mask_decoder"):
                 masks = segmenter.decode(embedding, coords[part], labels[part])
             yield part, masks
 
     def embed(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """CLIP embeddings ``[n, D]``, unit length, of crops uint8 ``[h, w, 3]``."""
-        clip = _needed(self._models.clip, "clip_image")
-        with self._timed("clip"):
+        clip = needed(self._models.clip, "clip_image")
+        with self._encodings.clock.running("clip"):
             return clip.embed(list(crops))
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - start
-            self.timings[stage] = self.timings.get(stage, 0.0) + spent
-
-
-def _needed(model: _T | None, role: str) -> _T:
-    if model is None:
-        raise BundleError(
-            f"this route needs the graph {role!r}, which was not opened; "
-            "open the models with the roles that t2s_rt.routes.ROUTE_ROLES names"
-        )
-    return model

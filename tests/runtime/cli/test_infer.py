@@ -61,6 +61,21 @@ def test_scene_and_words_give_a_map(models: FakeModels, run: Run, scene: Path) -
     assert saved["classes_abstained"] == ["car"] and saved["route"] == "fused"
 
 
+def test_batches_give_the_same_map_and_the_report_tells(
+    models: FakeModels, run: Run, scene: Path
+) -> None:
+    plain = run("infer", scene, "--prompts", "building, water", "-o", "plain")
+    result = run("infer", scene, "--prompts", "building, water", "-o", "out", "--batch", "3")
+    assert (plain.exit_code, result.exit_code) == (0, 0), result.stderr
+    assert Path("out/scene.labels.tif").read_bytes() == Path("plain/scene.labels.tif").read_bytes()
+    assert "up to 3 in a call" in result.stdout and "in a call" not in plain.stdout
+    assert "reading: " in result.stdout and "behind other work" in result.stdout
+    timings = json.loads(Path("out/scene.json").read_text())["timings"]
+    assert timings["tiles_per_call"] == 3
+    assert 0.0 <= timings["overlap"] <= 1.0
+    assert timings["read_hidden_s"] <= timings["read_s"] <= timings["wall_s"]
+
+
 def test_image_without_crs_gives_shares(models: FakeModels, run: Run, tmp_path: Path) -> None:
     path = save(tmp_path / "photo.png", paint_scene(128, 128, *PATCHES), gsd=None)
     result = run("infer", path, "--prompts", "water", "-o", "out")
@@ -120,6 +135,8 @@ def test_folder_of_broken_scenes_is_a_scene_error(
         ("--prompts", "water", "--scene-gsd", "-1"),
         ("--prompts", "water", "-o", "file"),
         ("--prompts", "water", "--threads", "0"),
+        ("--prompts", "water", "--batch", "0"),
+        ("--prompts", "water", "--batch", "many"),
         (),
     ],
 )

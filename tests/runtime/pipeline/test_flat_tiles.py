@@ -40,7 +40,7 @@ def test_next_flat_tile_has_the_same_scores_without_a_model(fake: FakeModels) ->
     assert first.max() > 0
     np.testing.assert_array_equal(again, first)
     np.testing.assert_array_equal(again, fresh)
-    assert set(seconds) == {"read"}
+    assert set(seconds) == {"read", "prepare"}
 
 
 @pytest.mark.parametrize("where", [(0, 1), (TILE - 1, TILE - 1)])

@@ -105,6 +105,12 @@ class FakeDetector:
     def __init__(self, calls: SharedCounter, score: float = 0.8) -> None:
         self.calls, self.score = calls, score
 
+    def frame(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return image
+
+    def detect_frames(self, frames: list[NDArray[np.uint8]], pack: Any) -> list[Detections]:
+        return [self.detect(image, pack) for image in frames]
+
     def detect(self, image: NDArray[np.uint8], pack: Any) -> Detections:
         self.calls.add("detector")
         boxes, scores = [], []
@@ -127,6 +133,12 @@ class FakeDetector:
 class FakeSegmenter:
     def __init__(self, calls: SharedCounter) -> None:
         self.calls = calls
+
+    def frame(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return image
+
+    def encode_frames(self, frames: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+        return [self.encode(image) for image in frames]
 
     def encode(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         self.calls.add("mask_encoder")
@@ -178,6 +190,12 @@ class FakeClip:
         return np.asarray(
             vectors / np.linalg.norm(vectors, axis=-1, keepdims=True), dtype=np.float32
         )
+
+    def windows(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return image
+
+    def dense_windows(self, tiles: list[NDArray[np.uint8]]) -> list[DenseFeatures]:
+        return [self.dense(image) for image in tiles]
 
     def dense(self, image: NDArray[np.uint8]) -> DenseFeatures:
         self.calls.add("clip_dense")

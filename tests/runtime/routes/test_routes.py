@@ -134,10 +134,13 @@ def test_tiles_side_by_side_do_not_wait_for_each_other(image: NDArray[np.uint8])
     both = Barrier(2, timeout=10)
 
     class Meeting:
-        def detect(self, *_: object) -> object:
-            return both.wait() >= 0
+        def frame(self, image: object) -> object:
+            return image
 
-        encode = dense = detect
+        def detect_frames(self, *_: object) -> list[object]:
+            return [both.wait() >= 0]
+
+        windows, encode_frames, dense_windows = frame, detect_frames, detect_frames
 
     models: Any = FakeModels()
     models.detector = models.segmenter = models.clip = Meeting()
