@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from t2s_rt.cli._options import bundle_opt
+from t2s_rt.cli._options import bundle_opt, engine_cache_opt
 from t2s_rt.contracts import PRECISIONS
 from t2s_rt.limits import TILES_PER_CALL
 
@@ -84,12 +84,7 @@ def register(group: click.Group) -> None:
     help="Most tiles in one call of detector and mask encoder; fewer need less device memory.  "
     f"[default: {TILES_PER_CALL}]",
 )
-@click.option(
-    "--cache",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder of engines.  [default: engines in T2S_CACHE or ~/.cache/t2s-rt]",
-)
+@engine_cache_opt
 @click.option("--force", is_flag=True, help="Build engines anew that are there already.")
 @click.option("--dry-run", is_flag=True, help="Print what would be built, and how; build nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -150,9 +145,8 @@ def build(
     same = {"--bundle": bundle, "--roles": roles, "--cache": cache}
     same["--precision"] = None if precision == "auto" else precision
     _tell(results, shop, _verify_command(same), as_json)
-    usual = EngineCache().root
-    if cache is not None and cache.absolute() != usual.absolute():
-        note(f"note: infer looks for engines in {usual}, or in the folder engines of T2S_CACHE")
+    if cache is not None and cache.absolute() != EngineCache().root.absolute():
+        note(f"note: name the folder to infer too: --cache {cache}")
 
 
 def _options(

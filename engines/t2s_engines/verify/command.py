@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from t2s_rt.cli._options import bundle_opt, precision_opt, threads_opt
+from t2s_rt.cli._options import bundle_opt, engine_cache_opt, precision_opt, threads_opt
 
 if TYPE_CHECKING:
     from t2s_engines.verify.judging import Target
@@ -64,12 +64,7 @@ def register(group: click.Group) -> None:
     metavar="N",
     help="Most tiles to show, spread over the scenes; two empty ones are always added.",
 )
-@click.option(
-    "--cache",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder of engines.  [default: engines in T2S_CACHE or ~/.cache/t2s-rt]",
-)
+@engine_cache_opt
 @click.option(
     "-o",
     "--output",

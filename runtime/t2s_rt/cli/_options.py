@@ -16,6 +16,7 @@ __all__ = [
     "backend_opt",
     "batch_opt",
     "bundle_opt",
+    "engine_cache_opt",
     "overwrite_opt",
     "precision_opt",
     "route_opt",
@@ -76,6 +77,16 @@ def allow_unverified_opt(function: _F) -> _F:
         "--allow-unverified",
         is_flag=True,
         help="Run TensorRT engines that t2s-rt verify did not pass on this device.",
+    )(function)
+
+
+def engine_cache_opt(function: _F) -> _F:
+    """``--cache``: the folder of TensorRT engines."""
+    return click.option(
+        "--cache",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Folder of TensorRT engines.  [default: engines in T2S_CACHE or ~/.cache/t2s-rt]",
     )(function)
 
 

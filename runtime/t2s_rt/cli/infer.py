@@ -13,6 +13,7 @@ from t2s_rt.cli._options import (
     backend_opt,
     batch_opt,
     bundle_opt,
+    engine_cache_opt,
     overwrite_opt,
     precision_opt,
     route_opt,
@@ -86,6 +87,7 @@ def register(group: click.Group) -> None:
 )
 @precision_opt
 @backend_opt
+@engine_cache_opt
 @allow_unverified_opt
 @threads_opt
 @batch_opt
@@ -169,7 +171,9 @@ class Inference:
             gsd=command["gsd"],
             tile=command["tile"],
             threads=command["threads"],
-            options=BackendOptions(allow_unverified=command["allow_unverified"]),
+            options=BackendOptions(
+                engines=command["cache"], allow_unverified=command["allow_unverified"]
+            ),
             batch=None if command["batch"] == "auto" else int(command["batch"]),
         )
         self._reading = {"bands": command["bands"], "scene_gsd": command["scene_gsd"]}

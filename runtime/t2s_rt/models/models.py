@@ -15,7 +15,7 @@ from t2s_rt.models.clip import ClipEncoder
 from t2s_rt.models.detector import Detector
 from t2s_rt.models.segmenter import Segmenter
 
-__all__ = ["IMAGE_ROLES", "Models", "choose_graph", "precision_warnings"]
+__all__ = ["IMAGE_ROLES", "Models", "choose_graph"]
 
 IMAGE_ROLES: tuple[Role, ...] = (
     "detector",
@@ -55,21 +55,6 @@ def choose_graph(
         )
     target: Literal["cpu", "tensorrt"] = "cpu" if device == "cpu" else "tensorrt"
     return bundle.graph(role, chosen, target if chosen == "int8" else None), "asked for"
-
-
-def precision_warnings(precision: str, backend: str = "auto") -> tuple[str, ...]:
-    """What a user of a precision should know about the device that computes it.
-
-    Raises:
-        UsageError: an unknown backend.
-        BackendError: no backend is installed.
-    """
-    if precision != "fp16" or choose_backend(backend).kind.device != "cpu":
-        return ()
-    return (
-        "the CPU computes float16 graphs in float32: this is no faster than --precision fp32, and "
-        "an overflow that a GPU would have does not show here",
-    )
 
 
 class Models:
@@ -133,7 +118,11 @@ class Models:
                 for role in _present(bundle, roles)
             }
 
-        choice = choose_backend(backend, lambda device: tuple(wanted(device).values()))
+        choice = choose_backend(
+            backend,
+            lambda device: tuple(wanted(device).values()),
+            None if options is None else options.engines,
+        )
         entries = wanted(choice.kind.device)
         with ExitStack() as stack:
             opened: dict[Role, Session] = {

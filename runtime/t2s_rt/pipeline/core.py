@@ -15,7 +15,7 @@ from t2s_rt.backends import BackendOptions
 from t2s_rt.bundle import Bundle
 from t2s_rt.contracts import Role
 from t2s_rt.errors import PackError, PartialError
-from t2s_rt.models import Models, precision_warnings
+from t2s_rt.models import Models
 from t2s_rt.pipeline.identity import run_identity
 from t2s_rt.pipeline.image import ImageResult, score_array
 from t2s_rt.pipeline.journal import Journal, run_key
@@ -324,12 +324,16 @@ class Pipeline:
                     progress.note(
                         "leftovers of an interrupted run with other settings were discarded"
                     )
-                device = precision_warnings(self.settings.precision, self.settings.backend)
-                for warning in (*reader.warnings, *device):
+                for warning in reader.warnings:
                     progress.note(warning)
-                runner.run(lambda: self.scorer(pack))
-                for warning in () if self._models is None else self._models.warnings:
-                    progress.note(warning)
+
+                def opened() -> TileScorer:
+                    scorer = self.scorer(pack)
+                    for warning in () if self._models is None else self._models.warnings:
+                        progress.note(warning)
+                    return scorer
+
+                runner.run(opened)
                 if runner.warning is not None:
                     progress.note(runner.warning)
                 progress.stage("writing")

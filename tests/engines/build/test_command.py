@@ -66,7 +66,7 @@ def test_the_next_command_verifies_these_very_engines(
     assert json.loads(done.stdout)["next"] == (
         f"t2s-rt verify --roles clip_image --cache '{root}' --precision fp32"
     )
-    assert "infer looks for engines in" in done.stderr
+    assert f"name the folder to infer too: --cache {root}" in done.stderr
 
 
 def test_a_verdict_is_shown(double: Control, run: Run, tmp_path: Path) -> None:

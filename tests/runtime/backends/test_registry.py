@@ -66,7 +66,7 @@ def test_a_backend_may_wait_for_its_engines(
 ) -> None:
     asked: list[str] = []
 
-    def unready(graphs: registry.Graphs | None) -> str | None:
+    def unready(graphs: registry.Graphs | None, engines: Path | None) -> str | None:
         if graphs is None:
             return "nobody says which graphs"
         asked.extend(graph.role for graph in graphs("gpu"))

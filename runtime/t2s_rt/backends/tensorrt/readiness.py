@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from t2s_rt.bundle import GraphEntry
 from t2s_rt.errors import T2SError
@@ -11,7 +12,9 @@ from t2s_rt.plans import EngineCache, EngineFiles
 __all__ = ["engines_missing"]
 
 
-def engines_missing(graphs: Callable[[str], Sequence[GraphEntry]] | None) -> str | None:
+def engines_missing(
+    graphs: Callable[[str], Sequence[GraphEntry]] | None, folder: Path | None = None
+) -> str | None:
     """Why ``auto`` passes TensorRT by, in a few words, or None.
 
     Imports nothing. Whether an engine fits this device and this TensorRT shows when it is opened:
@@ -20,11 +23,12 @@ def engines_missing(graphs: Callable[[str], Sequence[GraphEntry]] | None) -> str
 
     Args:
         graphs: from a device to the graphs that would be opened; None where nobody knows yet.
+        folder: of the engines; None takes the cache's.
     """
     if graphs is None:
         return "it runs engines of t2s-rt build, so it must be asked for"
     try:
-        engines = EngineCache().engines()
+        engines = EngineCache(folder).engines()
         for entry in graphs("gpu"):
             mine = [engine for engine in engines if _of(engine, entry)]
             if not mine:
