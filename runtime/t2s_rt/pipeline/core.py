@@ -286,12 +286,15 @@ class Pipeline:
         layout = Layout((scene.height, scene.width), tiles, block)
         return layout, SceneReader(scene, working)
 
+    def _opened(self, pack: PromptPack, progress: Progress) -> TileScorer:
+        """The scorer, and a note of what the opened sessions warn about."""
+        scorer = self.scorer(pack)
+        for warning in () if self._models is None else self._models.warnings:
+            progress.note(warning)
+        return scorer
+
     def _run(
-        self,
-        scene: Scene,
-        pack: PromptPack,
-        place: Workplace,
-        progress: Progress,
+        self, scene: Scene, pack: PromptPack, place: Workplace, progress: Progress
     ) -> SceneReport:
         layout, reader = self._layout(scene, pack)
         journal = Journal(place.journal, place.key)
@@ -326,14 +329,7 @@ class Pipeline:
                     )
                 for warning in reader.warnings:
                     progress.note(warning)
-
-                def opened() -> TileScorer:
-                    scorer = self.scorer(pack)
-                    for warning in () if self._models is None else self._models.warnings:
-                        progress.note(warning)
-                    return scorer
-
-                runner.run(opened)
+                runner.run(lambda: self._opened(pack, progress))
                 if runner.warning is not None:
                     progress.note(runner.warning)
                 progress.stage("writing")
