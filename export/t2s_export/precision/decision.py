@@ -102,7 +102,7 @@ class Decision:
         return back if self.flop_share >= _MOSTLY else f"{back}; {_LITTLE_GAIN}"
 
     def as_record(self) -> dict[str, Any]:
-        """For ``bundle.json``: rules as counts, measured islands by name, and a summary in words."""
+        """For ``bundle.json``: rules as counts, measured islands by name, a summary."""
         measured = ("range: ", "constant: ")
         return {
             "calibration": [{"name": c.name, "sha256": c.sha256} for c in self.calibration],
@@ -155,7 +155,7 @@ def choose_islands(
         )
     view = GraphView(graph)
     islands = islands_by_rule(graph)
-    maxima = absolute_maxima(graph, [item.feeds for item in calibration])
+    maxima = absolute_maxima(graph, [item.feeds for item in calibration], view.made_anew())
     by_range, largest = range_islands(view, {**_input_maxima(calibration), **maxima})
     islands = {**by_range, **islands}
     islands |= constant_islands(view, islands)
