@@ -12,7 +12,8 @@ from typing import Literal
 from t2s_export.checkpoints.registry import ModelEntry
 from t2s_export.errors import CheckpointError
 from t2s_rt.bundle import sha256_file
-from t2s_rt.errors import InternalError, OutputError, UsageError
+from t2s_rt.caches import cache_folder
+from t2s_rt.errors import InternalError, OutputError
 
 __all__ = [
     "Verdict",
@@ -49,17 +50,7 @@ def default_folder() -> Path:
     Raises:
         UsageError: none of ``T2S_CACHE``, ``XDG_CACHE_HOME`` and a home folder is known.
     """
-    if cache := os.environ.get("T2S_CACHE"):
-        return Path(cache) / "checkpoints"
-    if cache := os.environ.get("XDG_CACHE_HOME"):
-        return Path(cache) / "t2s-rt" / "checkpoints"
-    try:
-        return Path.home() / ".cache" / "t2s-rt" / "checkpoints"
-    except RuntimeError as error:
-        raise UsageError(
-            "found no cache folder (T2S_CACHE, XDG_CACHE_HOME and HOME are unset); "
-            "name a folder with --checkpoints DIR"
-        ) from error
+    return cache_folder("checkpoints", "name a folder with --checkpoints DIR")
 
 
 def file_path(folder: Path, entry: ModelEntry) -> Path:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeGuard
 
+import numpy as np
 from numpy.typing import NDArray
 
 from t2s_rt.backends.base import Arrays, Session
+from t2s_rt.backends.device import Array, DeviceArray
 from t2s_rt.bundle import GraphEntry
 from t2s_rt.contracts import CONTRACTS, OPSET, Role, TensorSpec
 from t2s_rt.errors import BackendError
 
-__all__ = ["FakeSession", "fake_entry"]
+__all__ = ["FakeSession", "fake_device_array", "fake_entry"]
 
 Function = Callable[[Arrays], Mapping[str, NDArray[Any]]]
 
@@ -25,17 +29,29 @@ class FakeSession(Session):
         entry: what it pretends to be, e.g. from :func:`fake_entry`.
         function: from checked feeds to outputs.
         reason: as for every session.
+        device: ``"cuda"`` makes it behave as on a GPU, with host memory in place of a device's:
+            it takes device arrays and answers with them for what a call keeps.
 
     Attributes:
         calls: copies of the feeds of every call, in order.
+        kept: what every call was asked to keep.
     """
 
     backend = "fake"
 
-    def __init__(self, entry: GraphEntry, function: Function, reason: str = "asked for") -> None:
+    def __init__(
+        self,
+        entry: GraphEntry,
+        function: Function,
+        reason: str = "asked for",
+        *,
+        device: Literal["cpu", "cuda"] = "cpu",
+    ) -> None:
         super().__init__(entry, reason)
+        self.device = device
         self._function = function
         self.calls: list[Arrays] = []
+        self.kept: list[frozenset[str]] = []
 
     @classmethod
     def recorded(
@@ -43,21 +59,62 @@ class FakeSession(Session):
     ) -> FakeSession:
         """A session that plays recorded outputs, one per call."""
         tape = iter(outputs)
+        turn = threading.Lock()
 
         def play(feeds: Arrays) -> Mapping[str, NDArray[Any]]:
             try:
-                return next(tape)
+                with turn:
+                    return next(tape)
             except StopIteration:
                 raise BackendError(f"{entry.role}: no recorded output is left") from None
 
         return cls(entry, play)
 
-    def _run(self, feeds: Arrays) -> Arrays:
-        self.calls.append({name: array.copy() for name, array in feeds.items()})
-        return dict(self._function(feeds))
+    def _run(self, feeds: dict[str, Array], keep: frozenset[str]) -> dict[str, Array]:
+        host = {
+            name: _peek(array) if isinstance(array, DeviceArray) else array.copy()
+            for name, array in feeds.items()
+        }
+        self.calls.append(host)
+        self.kept.append(keep)
+        outputs: dict[str, Array] = dict(self._function(dict(host)))
+        if self.device == "cpu":
+            return outputs
+        return {
+            name: fake_device_array(array) if name in keep and _is_host(array) else array
+            for name, array in outputs.items()
+        }
 
     def _close(self) -> None:
         self.calls.clear()
+        self.kept.clear()
+
+
+def fake_device_array(array: NDArray[Any]) -> DeviceArray:
+    """A device array for tests, whose memory is a copy of a host array.
+
+    It has a ``__cuda_array_interface__`` as on a GPU: hand it to no library that means it.
+    """
+    memory = [np.array(array, order="C")]
+    pointer = memory[0].ctypes.data
+    return DeviceArray(
+        pointer, array.shape, array.dtype, free=memory.clear, read=_read_host, device="cuda"
+    )
+
+
+def _read_host(pointer: int, out: NDArray[Any]) -> None:
+    ctypes.memmove(out.ctypes.data, pointer, out.nbytes)
+
+
+def _peek(array: DeviceArray) -> NDArray[Any]:
+    """What a fake kernel sees, and no copy to the host in the eyes of a test."""
+    host = np.empty(array.shape, array.dtype)
+    _read_host(array.pointer, host)
+    return host
+
+
+def _is_host(array: Array) -> TypeGuard[NDArray[Any]]:
+    return isinstance(array, np.ndarray)
 
 
 def fake_entry(role: Role, **sizes: int) -> GraphEntry:

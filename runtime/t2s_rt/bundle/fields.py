@@ -99,6 +99,13 @@ class JsonObject:
             self.fail(f"a number in {low:g}..{high:g}", value, key)
         return float(value)
 
+    def flag(self, key: str) -> bool:
+        """True or false."""
+        value = self._value.get(key, _MISSING)
+        if not isinstance(value, bool):
+            self.fail("true or false", value, key)
+        return value
+
     def items(self, key: str, limit: int = 4096) -> list[Any]:
         """A list of at most ``limit`` unchecked items."""
         value = self._value.get(key, _MISSING)

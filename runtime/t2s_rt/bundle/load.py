@@ -43,6 +43,7 @@ class GraphEntry:
         opset: ONNX opset.
         source: checkpoint URL, sha256, licence, for the record.
         target: what an int8 graph was quantised for; None otherwise.
+        files: the graph's record of its files, that of its weights included.
     """
 
     role: Role
@@ -55,6 +56,13 @@ class GraphEntry:
     opset: int
     source: Mapping[str, Any]
     target: str | None = None
+    files: tuple[FileRecord, ...] = ()
+
+    @property
+    def content_sha256(self) -> str:
+        """SHA-256 that identifies the whole graph: its ONNX file and its weights."""
+        parts = [self.sha256, *(file.sha256 for file in self.files[1:])]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -245,4 +253,5 @@ def _entry(record: GraphRecord, paths: Mapping[str, Path]) -> GraphEntry:
         opset=record.opset,
         source=record.source,
         target=record.target,
+        files=record.files,
     )

@@ -7,11 +7,11 @@ and must then keep their value throughout one graph.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from t2s_rt.contracts import GraphContract, Role, TensorSpec
 
-__all__ = ["bind_shape", "check_graph", "check_graphs_agree", "show_shape"]
+__all__ = ["bind_shape", "check_graph", "check_graphs_agree", "known_shape", "show_shape"]
 
 
 def show_shape(shape: Sequence[int | str]) -> str:
@@ -39,6 +39,20 @@ def bind_shape(
             meaning = f"{want} = {value}" if isinstance(want, str) else f"{want}"
             return f"expected {meaning} in {show_shape(expected)}, found {show_shape(found)}"
     return None
+
+
+def known_shape(pattern: Sequence[int | str], bound: Mapping[str, int]) -> tuple[int, ...] | None:
+    """The sizes of a pattern whose symbols are all bound, else None."""
+    sizes = []
+    for size in pattern:
+        letters = "" if isinstance(size, int) else size.lstrip("0123456789")
+        if isinstance(size, str) and size in bound:  # also a product that was remembered as one
+            sizes.append(bound[size])
+        elif all(letter in bound for letter in letters):
+            sizes.append(_evaluate(size, 0, dict(bound)))
+        else:
+            return None
+    return tuple(sizes)
 
 
 def _evaluate(pattern: int | str, found: int, bound: dict[str, int]) -> int:

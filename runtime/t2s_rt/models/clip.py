@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from t2s_rt.backends import Session
 from t2s_rt.errors import BundleError, InternalError
+from t2s_rt.limits import CLIP_PIXELS_PER_CALL
 from t2s_rt.models.frames import check_image, resize_image
 
 __all__ = ["ClipEncoder", "DenseFeatures"]
 
-_PIXELS_PER_CALL = 1 << 17
 _GRIDS = ("patch_embeddings", "surgery_embeddings")
 
 
@@ -165,7 +165,7 @@ class ClipEncoder:
         if isinstance(size, int):
             return size
         frame = session.entry.image_size or (1, 1)
-        return self._batch or max(1, _PIXELS_PER_CALL // math.prod(frame))
+        return self._batch or max(1, CLIP_PIXELS_PER_CALL // math.prod(frame))
 
 
 class _Merge:

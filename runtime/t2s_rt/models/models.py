@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Literal
 
-from t2s_rt.backends import Session, choose_backend, open_session
+from t2s_rt.backends import BackendOptions, Session, choose_backend, open_session
 from t2s_rt.bundle import Bundle, GraphEntry
 from t2s_rt.contracts import PRECISIONS, Precision, Role
 from t2s_rt.errors import UsageError
@@ -104,6 +104,7 @@ class Models:
         *,
         threads: int | None = None,
         clip_overlap: float = 0.0,
+        options: BackendOptions | None = None,
     ) -> Models:
         """Open the graphs of some roles, and nothing else.
 
@@ -117,6 +118,7 @@ class Models:
                 it stands in where the bundle has no ``clip_patches``.
             threads: as for :func:`t2s_rt.backends.open_session`.
             clip_overlap: of the windows of dense CLIP, see :class:`ClipEncoder`.
+            options: how the sessions run, see :class:`t2s_rt.backends.BackendOptions`.
 
         Raises:
             UsageError: an unknown precision, backend or set of roles.
@@ -124,14 +126,20 @@ class Models:
             BackendError: a backend is missing or refuses a graph.
         """
         _check_roles(roles)
-        device = choose_backend(backend).kind.device
-        entries = {
-            role: choose_graph(bundle, role, precision, device)[0]
-            for role in _present(bundle, roles)
-        }
+
+        def wanted(device: str) -> dict[Role, GraphEntry]:
+            return {
+                role: choose_graph(bundle, role, precision, device)[0]
+                for role in _present(bundle, roles)
+            }
+
+        choice = choose_backend(backend, lambda device: tuple(wanted(device).values()))
+        entries = wanted(choice.kind.device)
         with ExitStack() as stack:
             opened: dict[Role, Session] = {
-                role: stack.enter_context(open_session(entry, backend, threads=threads))
+                role: stack.enter_context(
+                    open_session(entry, choice, threads=threads, options=options)
+                )
                 for role, entry in entries.items()
             }
             models = cls(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from t2s_rt.backends import Session
+from t2s_rt.backends import Feed, Session
 from t2s_rt.errors import InternalError
 
 __all__ = ["BOX_LABELS", "PromptDecoder"]
@@ -35,7 +35,7 @@ class PromptDecoder:
 
     def run(
         self,
-        embedding: NDArray[np.float32],
+        embedding: Feed,
         coords: NDArray[np.float32],
         labels: NDArray[np.float32],
         **more: NDArray[Any],
@@ -43,7 +43,7 @@ class PromptDecoder:
         """Decode prompts.
 
         Args:
-            embedding: float32 [1, C, h, w].
+            embedding: float32 [1, C, h, w], on the host or the device.
             coords: float32 [N, P, 2] x y as pixel indices of the model frame.
             labels: float32 [N, P].
             more: inputs with a row for each prompt.

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from t2s_rt.backends import Session
+from t2s_rt.backends import Array, Session
 from t2s_rt.errors import InternalError
+from t2s_rt.limits import LOCAL_PROMPTS_PER_CALL
 from t2s_rt.models.frames import FrameMap, check_image
 from t2s_rt.models.local import LocalWindows
 from t2s_rt.models.prompt_decoder import BOX_LABELS, PromptDecoder
@@ -19,8 +20,6 @@ __all__ = ["ImageEmbedding", "MaskSet", "Segmenter"]
 _PIXEL_SHIFT = 0.5
 _LOW_PER_TOKEN = 4
 """Low-resolution mask pixels per image token."""
-_LOCAL_CHUNK = 8
-"""Boxes in one call of the local decoder."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +27,12 @@ class ImageEmbedding:
     """What the mask encoder says about one tile.
 
     Attributes:
-        array: float32 [1, C, h, w].
+        array: float32 [1, C, h, w]; in the device's memory where the encoder's backend has one,
+            so that the decoder reads it there.
         frame: how the tile lies in the model frame.
     """
 
-    array: NDArray[np.float32]
+    array: Array
     frame: FrameMap
 
     @property
@@ -125,7 +125,7 @@ class Segmenter:
         self._local = (
             None
             if local is None
-            else (PromptDecoder(local, _LOCAL_CHUNK), _windows_of(encoder, local))
+            else (PromptDecoder(local, LOCAL_PROMPTS_PER_CALL), _windows_of(encoder, local))
         )
 
     @property
@@ -138,7 +138,8 @@ class Segmenter:
         """Embed a tile uint8 [H, W, 3] RGB."""
         check_image(image)
         frame = FrameMap.fit((image.shape[0], image.shape[1]), self._frame)
-        outputs = self._encoder.run({"image": frame.image_to_frame(image)[None]})
+        feeds = {"image": frame.image_to_frame(image)[None]}
+        outputs = self._encoder.run(feeds, keep=("image_embedding",))
         return ImageEmbedding(outputs["image_embedding"], frame)
 
     def decode(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from t2s_rt.errors import BundleError
+from t2s_rt.limits import PROMPTS_PER_CALL
 
 if TYPE_CHECKING:
     from t2s_rt.models import DenseFeatures, Detections, ImageEmbedding, MaskSet, Models
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["TileFeatures"]
 
 _T = TypeVar("_T")
-
-DECODE_CHUNK = 32
-"""Prompts per decoder call: 32 prompts of four 256 x 256 masks are 32 MiB."""
 
 
 class TileFeatures:
@@ -110,9 +108,9 @@ class TileFeatures:
             order. The decoder sees chunks, so that memory stays flat whatever N.
         """
         segmenter, embedding = _needed(self._models.segmenter, "mask_decoder"), self.embedding
-        for start in range(0, len(boxes), DECODE_CHUNK):
+        for start in range(0, len(boxes), PROMPTS_PER_CALL):
             with self._timed("mask_decoder"):
-                chunk = segmenter.decode_boxes(embedding, boxes[start : start + DECODE_CHUNK])
+                chunk = segmenter.decode_boxes(embedding, boxes[start : start + PROMPTS_PER_CALL])
                 logits, _ = chunk.best(multimask=False)
             yield from enumerate(logits, start)
 
@@ -129,8 +127,8 @@ class TileFeatures:
             which prompts a chunk holds, and their masks.
         """
         segmenter, embedding = _needed(self._models.segmenter, "mask_decoder"), self.embedding
-        for start in range(0, len(coords), DECODE_CHUNK):
-            part = slice(start, min(start + DECODE_CHUNK, len(coords)))
+        for start in range(0, len(coords), PROMPTS_PER_CALL):
+            part = slice(start, min(start + PROMPTS_PER_CALL, len(coords)))
             with self._timed("mask_decoder"):
                 masks = segmenter.decode(embedding, coords[part], labels[part])
             yield part, masks

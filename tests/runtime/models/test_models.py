@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tests.runtime.bundle.tiny import QUERIES, write_tiny_bundle
 
-from t2s_rt.backends import Session, open_session
+from t2s_rt.backends import AutoBackend, Session, open_session
 from t2s_rt.bundle import Bundle, GraphEntry, load_bundle
 from t2s_rt.contracts import Role
 from t2s_rt.errors import BackendError, BundleError, InternalError, UsageError
@@ -43,6 +44,7 @@ def test_the_whole_way_through_onnx_runtime(tiny: Bundle) -> None:
     )
     np.testing.assert_allclose(found.scores, 1 / (1 + np.exp(-best)), atol=1e-5)
     np.testing.assert_allclose(found.boxes[1], [0, 0, 16, 32], atol=1e-4)
+    assert isinstance(embedding.array, np.ndarray)
     np.testing.assert_allclose(embedding.array, 51)
     np.testing.assert_allclose(masks.iou, [[6]], atol=1e-5)
     assert dense.patch.shape == (8, 8, 3)
@@ -101,10 +103,10 @@ def test_a_failure_half_way_closes_what_was_open(
     opened: list[Session] = []
     real = open_session
 
-    def flaky(entry: GraphEntry, backend: str, *, threads: int | None) -> Session:
+    def flaky(entry: GraphEntry, backend: AutoBackend, **more: Any) -> Session:
         if entry.role == "clip_dense":
             raise BackendError("out of memory")
-        opened.append(real(entry, backend, threads=threads))
+        opened.append(real(entry, backend, **more))
         return opened[-1]
 
     monkeypatch.setattr(module, "open_session", flaky)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from t2s_rt.backends import FakeSession, fake_entry
+from t2s_rt.backends import DeviceArray, FakeSession, fake_entry
 from t2s_rt.errors import InternalError
 from t2s_rt.models import MaskSet, Segmenter
 from t2s_rt.models.frames import FrameMap
@@ -66,6 +66,7 @@ def test_the_embedding_is_of_the_tile() -> None:
     image = np.repeat(np.repeat(blocks, 32, axis=0), 32, axis=1)  # twice the frame: area means
     embedding = made.encode(image)
     assert embedding.tile_size == (256, 256)
+    assert isinstance(embedding.array, np.ndarray)
     np.testing.assert_allclose(embedding.array[0], blocks.transpose(2, 0, 1))
 
 
@@ -103,6 +104,25 @@ def test_the_decoder_gets_pixel_indices() -> None:
     np.testing.assert_allclose(decoder.calls[0]["point_coords"], [[[15.5, 31.5], [47.5, 63.5]]])
     assert decoder.calls[0]["point_labels"].tolist() == [[2, 3]]
     assert decoder.calls[0]["image_embedding"] is not embedding.array
+
+
+def test_on_a_device_the_embedding_never_visits_the_host() -> None:
+    here, _, _ = segmenter()
+    encoder = FakeSession(
+        fake_entry("mask_encoder", H=FRAME, W=FRAME, C=3, h=8, w=8, B=1), encode, device="cuda"
+    )
+    decoder = FakeSession(fake_entry("mask_decoder", C=3, h=8, w=8), draw, device="cuda")
+    made = Segmenter(encoder, decoder)
+    embedding, boxes = made.encode(tile()), np.array([[8.0, 16, 24, 32]])
+    assert isinstance(embedding.array, DeviceArray)
+    embedding.array._read = None  # from here on a copy to the host would fail
+    found, expected = (
+        made.decode_boxes(embedding, boxes),
+        here.decode_boxes(here.encode(tile()), boxes),
+    )
+    np.testing.assert_array_equal(found.logits, expected.logits)
+    assert encoder.kept == [{"image_embedding"}]
+    assert decoder.kept == [frozenset()]
 
 
 def test_points_get_sams_padding_point_and_boxes_do_not() -> None:
