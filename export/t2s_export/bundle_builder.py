@@ -264,7 +264,7 @@ def _build_graphs(
     exported = export_graph(job.role, job.module, job.cases[0].feeds)
     half = decision = None
     if "fp16" in precisions and job.role in _WEIGHTS:
-        inputs = job.calibration or from_cases(job.cases[1:] or job.cases)
+        inputs = job.calibration or from_cases(_smaller(job.cases))
         decision = choose_islands(job.role, exported.graph, inputs, trials=job.trials)
         half = replace(exported, graph=typed_float16(exported.graph, decision.islands))
         check(half.graph)
@@ -277,9 +277,18 @@ def _build_graphs(
     if half is None or decision is None:
         return
     half_path, files, added = store.save(half, "fp16")
-    parity = check_float16(job.role, half_path, path, job.cases, job.float16_tolerances)
+    parity = check_float16(job.role, half_path, path, _smaller(job.cases), job.float16_tolerances)
     record = replace(_record(job, half, "fp16", files, parity, {}), islands=decision.as_record())
     yield BuiltGraph(record, len(half.graph.nodes), added, None, parity, decision)
+
+
+def _smaller(cases: Sequence[Case]) -> Sequence[Case]:
+    """The cases without the traced one, whose batch the fp32 file has been proven with.
+
+    A rounding graph takes several times the memory of its fp32 graph, and rounds each image of a
+    batch as it rounds the image alone.
+    """
+    return cases[1:] or cases
 
 
 def _record(

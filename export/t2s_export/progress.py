@@ -26,7 +26,7 @@ class ExportProgress:
     """A table row for each graph, and on a terminal a live bar with the remaining time.
 
     Parity figures of a row are the worst of all outputs and inputs; seconds count from the row
-    before.
+    before. Under a float16 graph's row stands how much of its arithmetic is float16.
 
     Args:
         shares: work of each step in any unit, by the text that announces it, for the remaining
@@ -60,6 +60,8 @@ class ExportProgress:
         cells = (f"{graph.bytes:,}", f"{parity.max_abs:.1e}", f"{parity.cosine:.8f}")
         seconds = f"{now - self._last:.1f}"
         self._print(_ROW.format(record.role, record.precision, graph.nodes, *cells, seconds))
+        if graph.decision is not None:
+            self._print(f"  {graph.decision.summary}", rows=0)
         self._last = now
         self._nodes += graph.nodes
         self._bytes += graph.bytes
@@ -77,14 +79,14 @@ class ExportProgress:
             self._bar.stop()
             self._bar = None
 
-    def _print(self, row: str) -> None:
-        """A row on stdout, above the bar."""
+    def _print(self, row: str, rows: int = 1) -> None:
+        """A row, or a line that belongs to one, on stdout, above the bar."""
         if self._bar is not None:
             self._bar.stop()
         if self._rows == 0:
             click.echo(_ROW.format("graph", "", "nodes", "bytes", "max abs", "cosine", "seconds"))
         click.echo(row)
-        self._rows += 1
+        self._rows += rows
         if self._bar is not None:
             self._bar.start()
 

@@ -94,12 +94,13 @@ class MissingExtraError(BackendError):
         need: what the user asked for, e.g. ``"the ONNX Runtime backend"``.
         package: the import that failed.
         extra: the extra of this project that brings it.
+        remedy: what to do where pip is not the way; None says to install the extra.
     """
 
-    def __init__(self, need: str, package: str, extra: str) -> None:
+    def __init__(self, need: str, package: str, extra: str, remedy: str | None = None) -> None:
         super().__init__(
             f"{need} needs the package {package!r}, which is not installed; "
-            f"run: pip install 't2s-rt[{extra}]'"
+            + (remedy or f"run: pip install 't2s-rt[{extra}]'")
         )
         self.extra = extra
 

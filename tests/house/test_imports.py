@@ -36,7 +36,9 @@ def _run(arguments: list[str]) -> tuple[int, set[str]]:
     return int(code), set(roots)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["infer", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["infer", "--help"], ["build", "--help"], ["--version"]]
+)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code, loaded = _run(arguments)
     assert code == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 import onnx
@@ -20,7 +20,11 @@ HALF_LIMIT = 65504.0
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
 
 
-def absolute_maxima(graph: Graph, feeds: Iterable[Mapping[str, Array]]) -> dict[str, float]:
+def absolute_maxima(
+    graph: Graph,
+    feeds: Iterable[Mapping[str, Array]],
+    values: Collection[str] | None = None,
+) -> dict[str, float]:
     """The largest magnitude of every float value over some inputs.
 
     The maxima are taken inside the graph, in one session, so that only scalars leave it: memory
@@ -30,9 +34,10 @@ def absolute_maxima(graph: Graph, feeds: Iterable[Mapping[str, Array]]) -> dict[
         graph: float32, or typed fp16; the latter runs as its rounding graph, and a float16 value
             is measured before it is rounded, so that an overflow shows by how much.
         feeds: inputs by name, one mapping per run.
+        values: which to measure, each costs some passes over it; None is all.
 
     Returns:
-        For each float16 or float32 value that a node makes, in order, its largest magnitude;
+        For each such float16 or float32 value that a node makes, in order, its largest magnitude;
         infinity where it holds an infinity or a NaN. Zero for all if there are no feeds.
 
     Raises:
@@ -45,7 +50,7 @@ def absolute_maxima(graph: Graph, feeds: Iterable[Mapping[str, Array]]) -> dict[
         name: rounded.unrounded.get(name, name)
         for node in graph.nodes
         for name in node.output
-        if name and types[name].elem_type in _FLOATS
+        if name and types[name].elem_type in _FLOATS and (values is None or name in values)
     }
     largest = dict.fromkeys(measured, 0.0)
     with running(_with_maxima(rounded.graph, set(measured.values()))) as run:

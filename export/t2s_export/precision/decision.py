@@ -3,9 +3,9 @@
 Three steps. Rules hold for any weights (``rules``). One float32 run finds values and constants
 that float16 cannot hold (``ranges``). Then the rounding graph of what is left, which computes what
 the float16 file says with float32 arithmetic, is compared with the float32 graph; where a figure
-of the role is below its floor, groups of operators are rounded alone, one group a trial, and the
-worst return to float32: one, then two more, four more, until every floor holds, and then fewer
-again as far as trials last. It always ends so: a graph without float16 is the float32 graph.
+of the role is below its floor, the groups of operators that cost least and harm most return to
+float32, until every floor holds (``search``). It always ends so: a graph without float16 is the
+float32 graph. How much of the arithmetic is left in float16 is part of what is decided.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from t2s_engines.graphs.running import running
 from t2s_export.errors import ExportError
 from t2s_export.precision.calibration import Calibration
 from t2s_export.precision.criteria import Figures, figures, floor_of, summary
-from t2s_export.precision.groups import Group, float16_nodes, groups_of
+from t2s_export.precision.groups import float16_nodes
 from t2s_export.precision.ranges import HEADROOM, constant_islands, range_islands
 from t2s_export.precision.ranking import given_ranking
 from t2s_export.precision.rules import Islands, islands_by_rule
+from t2s_export.precision.search import PROVING_TRIALS, IslandSearch, badness
 from t2s_export.precision.shares import ProductSizes
 from t2s_export.precision.typed import typed_float16
 from t2s_export.precision.view import GraphView
@@ -35,10 +36,17 @@ from t2s_rt.contracts import Role
 
 __all__ = ["DEFAULT_TRIALS", "Decision", "choose_islands"]
 
-DEFAULT_TRIALS = 12
-"""Runs of a whole graph that a decision may cost; a full-size graph takes seconds each."""
-_CLOSING_TRIALS = 6
-"""Of them, those kept for proving what was chosen: enough to move every group by doubling."""
+DEFAULT_TRIALS = 24
+"""Runs of a whole graph that a decision may cost; a full-size graph takes seconds each, and only
+a graph that misses a floor needs more than one."""
+_FEWEST_TRIALS = 1 + 3 + PROVING_TRIALS + 1
+"""With rules alone, each kind of operator alone, what was chosen, and the ranking of its own."""
+_MOSTLY = 0.75
+"""Share of the multiplications below which a float16 file is hardly worth its name."""
+_LITTLE_GAIN = (
+    "most of a float16 file's gain is lost, so compare it with the fp32 file, and decide on images "
+    "of your own (--calibration)"
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class Decision:
             float32 graph's ranking; for the record. Empty for a graph that ranks nothing.
         sensitivity: figures of the worst groups, each rounded alone, by the group's label.
         moved: labels of the groups that returned to float32.
-        trials: rounding graphs that were run on all calibration inputs.
+        trials: rounding graphs that were run, on one calibration input or all.
         node_share: share of the computing nodes that are float16.
         flop_share: share of the multiplications in matrix products that are float16.
     """
@@ -77,10 +85,24 @@ class Decision:
     @property
     def met(self) -> bool:
         """Whether every figure is at its floor or above."""
-        return _badness(self.after) <= 1.0
+        return badness(self.after) <= 1.0
+
+    @property
+    def summary(self) -> str:
+        """How much of the arithmetic is float16, and why no more, in one line for people."""
+        share = f"{100 * self.flop_share:.1f} % of the multiplications are float16"
+        if not self.moved:
+            return share
+        floor = ", ".join(
+            f"{name} would be {value:.4f}, below {floor_of(name):.4f}"
+            for name, value in self.before.items()
+            if value < floor_of(name)
+        )
+        back = f"{share}: {len(self.moved)} groups of operators went back to float32 ({floor})"
+        return back if self.flop_share >= _MOSTLY else f"{back}; {_LITTLE_GAIN}"
 
     def as_record(self) -> dict[str, Any]:
-        """For ``bundle.json``: rules as counts, measured islands by name."""
+        """For ``bundle.json``: rules as counts, measured islands by name, a summary."""
         measured = ("range: ", "constant: ")
         return {
             "calibration": [{"name": c.name, "sha256": c.sha256} for c in self.calibration],
@@ -99,6 +121,7 @@ class Decision:
             "unaided": _rounded(self.unaided),
             "floors": {name: floor_of(name) for name in self.after},
             "sensitivity": {label: _rounded(f) for label, f in self.sensitivity.items()},
+            "summary": self.summary,
             "moved": list(self.moved),
             "trials": self.trials,
             "float16_nodes": round(self.node_share, 4),
@@ -119,28 +142,28 @@ def choose_islands(
         role: whose criteria hold.
         graph: a clean float32 graph whose constants are float32; not changed.
         calibration: inputs to measure on, at least one; images should be real ones or look so.
-        trials: rounding graphs that may be run on all of them. Few trials mean coarse groups.
+        trials: rounding graphs that may be run. Few trials mean coarse groups.
 
     Raises:
-        ExportError: no calibration inputs, or ``trials`` below 8.
+        ExportError: no calibration inputs, or too few ``trials``.
         GraphError: the graph cannot be rounded or run.
     """
-    if not calibration or trials < _CLOSING_TRIALS + 2:
+    if not calibration or trials < _FEWEST_TRIALS:
         raise ExportError(
-            f"expected at least one calibration input and {_CLOSING_TRIALS + 2} trials to decide "
+            f"expected at least one calibration input and {_FEWEST_TRIALS} trials to decide "
             f"the precision of {role}, found {len(calibration)} and {trials}"
         )
     view = GraphView(graph)
     islands = islands_by_rule(graph)
-    maxima = absolute_maxima(graph, [item.feeds for item in calibration])
+    maxima = absolute_maxima(graph, [item.feeds for item in calibration], view.made_anew())
     by_range, largest = range_islands(view, {**_input_maxima(calibration), **maxima})
     islands = {**by_range, **islands}
     islands |= constant_islands(view, islands)
     trial = _Trial(role, graph, calibration)
     before = after = trial.figures(islands)
-    search = _Search(view, islands, trial, trials)
-    if _badness(before) > 1.0:
-        after = search.run()
+    search = IslandSearch(view, islands, before, trial.sizes, trial.measure, trial.figures)
+    if badness(before) > 1.0:
+        after = search.run(trials - _FEWEST_TRIALS)
     float16 = float16_nodes(view, search.islands)
     computing = sum(view.computes(node) for node in graph.nodes)
     return Decision(
@@ -152,7 +175,7 @@ def choose_islands(
         after=after,
         unaided=trial.unaided(search.islands),
         sensitivity=search.sensitivity,
-        moved=tuple(search.moved),
+        moved=tuple(group.label for group in search.moved),
         trials=trial.count,
         node_share=len(float16) / max(1, computing),
         flop_share=trial.sizes.share({node.name for node in float16}),
@@ -166,7 +189,7 @@ class _Trial:
         self.role, self.graph = role, graph
         self.given, rankings = given_ranking(graph)
         self.sizes = ProductSizes(graph)
-        self.count = 0
+        self.count = self._worst = 0
         measured = self.sizes.measured()
         types = self.given.inputs
         measured.outputs |= {value: types[name] for name, value in rankings.items()}
@@ -180,91 +203,35 @@ class _Trial:
         ]
 
     def figures(self, islands: Mapping[str, str]) -> Figures:
-        """Figures of the rounding graph over all inputs, ranked as the float32 graph ranks."""
-        feeds = [{**own, **ranks} for own, ranks in zip(self.feeds, self.ranks, strict=True)]
-        return self._figures(self.given, islands, feeds, paired=True)
+        """Figures of the rounding graph over all inputs, ranked as the float32 graph ranks.
+
+        The input that was worst is remembered: ``measure`` takes it alone.
+        """
+        found = self._figures(self.given, islands, range(len(self.feeds)), paired=True)
+        self._worst = max(range(len(found)), key=lambda index: badness(found[index]))
+        return summary(found)
+
+    def measure(self, islands: Mapping[str, str]) -> Figures:
+        """The same on one input, for comparisons among groups of operators."""
+        return summary(self._figures(self.given, islands, [self._worst], paired=True))
 
     def unaided(self, islands: Mapping[str, str]) -> Figures:
-        """Figures of the rounding graph with its own ranking; none if it ranks nothing."""
+        """Figures on one input of the rounding graph with its own ranking; none if it has none."""
         if self.given is self.graph:
             return {}
-        return self._figures(self.graph, islands, self.feeds, paired=False)
+        return summary(self._figures(self.graph, islands, [self._worst], paired=False))
 
     def _figures(
-        self,
-        graph: Graph,
-        islands: Mapping[str, str],
-        feeds: Sequence[Mapping[str, Array]],
-        paired: bool,
-    ) -> Figures:
+        self, graph: Graph, islands: Mapping[str, str], inputs: Sequence[int], paired: bool
+    ) -> list[Figures]:
         self.count += 1
+        found = []
         with running(rounding_graph(typed_float16(graph, islands))) as run:
-            return summary(
-                [
-                    figures(self.role, expected, run(own), own, paired)
-                    for own, expected in zip(feeds, self.expected, strict=True)
-                ]
-            )
-
-
-class _Search:
-    """Groups of operators return to float32 until the figures hold."""
-
-    def __init__(self, view: GraphView, islands: Islands, trial: _Trial, trials: int) -> None:
-        self.view, self.islands, self.trial, self.trials = view, islands, trial, trials
-        self.sensitivity: dict[str, Figures] = {}
-        self.moved: list[str] = []
-
-    def run(self) -> Figures:
-        """Measure every group, move the worst; the figures of what is left in float16."""
-        groups = groups_of(self.view, self.islands, self.trials - 1 - _CLOSING_TRIALS)
-        ranked = sorted(groups, key=self._measure, reverse=True)
-        chosen, step = 0, 1
-        found = Figures()
-        while chosen < len(ranked):
-            before, chosen = chosen, min(chosen + step, len(ranked))
-            step *= 2
-            found = self.trial.figures(self._with(ranked[:chosen]))
-            if _badness(found) <= 1.0:
-                chosen, found = self._fewer(ranked, before, chosen, found)
-                break
-        self.moved = [group.label for group in ranked[:chosen]]
-        self.islands = self._with(ranked[:chosen])
+            for index in inputs:
+                own, expected = self.feeds[index], self.expected[index]
+                outputs = run({**own, **self.ranks[index]} if paired else own)
+                found.append(figures(self.role, expected, outputs, own, paired))
         return found
-
-    def _fewer(
-        self, ranked: list[Group], low: int, high: int, found: Figures
-    ) -> tuple[int, Figures]:
-        """Bisect how many groups are enough, between too few and enough, while trials last."""
-        while high - low > 1 and self.trial.count < self.trials:
-            middle = (low + high) // 2
-            tried = self.trial.figures(self._with(ranked[:middle]))
-            if _badness(tried) <= 1.0:
-                high, found = middle, tried
-            else:
-                low = middle
-        return high, found
-
-    def _with(self, groups: list[Group]) -> Islands:
-        """The islands together with all nodes of some groups."""
-        more = {name: f"error: {g.label}" for g in groups for name in sorted(g.nodes)}
-        return {**self.islands, **more}
-
-    def _measure(self, group: Group) -> float:
-        """How bad it is to round one group alone."""
-        others = {
-            node.name: ""
-            for node in self.view.graph.nodes
-            if self.view.computes(node) and node.name not in group.nodes
-        }
-        found = self.trial.figures(others)
-        self.sensitivity[group.label] = found
-        return _badness(found)
-
-
-def _badness(found: Figures) -> float:
-    """The worst figure's distance from 1, in units of what its floor allows."""
-    return max(((1.0 - v) / (1.0 - floor_of(name)) for name, v in found.items()), default=0.0)
 
 
 def _input_maxima(calibration: Sequence[Calibration]) -> dict[str, float]:

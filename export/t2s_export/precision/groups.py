@@ -1,4 +1,4 @@
-"""Groups of operators whose rounding is measured together, few enough for full-size models."""
+"""Groups of operators whose rounding is measured together, and how they are made finer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx
 
 from t2s_export.precision.view import GraphView
 
-__all__ = ["Group", "float16_nodes", "groups_of"]
+__all__ = ["Group", "float16_nodes", "groups_of", "halves"]
 
 _KINDS: Mapping[str, frozenset[str]] = {
     "products": frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum"}),
@@ -22,12 +22,17 @@ class Group:
     """Operators of one kind in one part of a graph.
 
     Attributes:
-        label: kind and place, for people.
-        nodes: their names.
+        kind: products (with their biases), sums (residual streams above all) or others.
+        nodes: names, in the order of the graph.
     """
 
-    label: str
-    nodes: frozenset[str]
+    kind: str
+    nodes: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """Kind, number and place, for people."""
+        return f"{self.kind} ({len(self.nodes)}): {self.nodes[0]} to {self.nodes[-1]}"
 
 
 def float16_nodes(view: GraphView, islands: Mapping[str, str]) -> list[onnx.NodeProto]:
@@ -35,24 +40,23 @@ def float16_nodes(view: GraphView, islands: Mapping[str, str]) -> list[onnx.Node
     return [n for n in view.graph.nodes if view.computes(n) and n.name not in islands]
 
 
-def groups_of(view: GraphView, islands: Mapping[str, str], most: int) -> list[Group]:
-    """Divide the float16 nodes into at most ``most`` groups.
-
-    The graph is cut into parts of about as many nodes each, and each part by kind: matrix
-    products with their biases, sums (residual streams above all), and the rest. Parts go by order
-    and not by module, because some modules leave no name in the graph.
-    """
+def groups_of(view: GraphView, islands: Mapping[str, str]) -> list[Group]:
+    """The float16 nodes by kind: matrix products with their biases, sums, and the rest."""
     nodes = float16_nodes(view, islands)
-    parts = max(1, most // (len(_KINDS) + 1))
-    groups = []
-    for part in range(parts):
-        chosen = nodes[len(nodes) * part // parts : len(nodes) * (part + 1) // parts]
-        for kind in (*_KINDS, "others"):
-            members = [node.name for node in chosen if _kind(view, node) == kind]
-            if members:
-                label = f"{kind}, part {part + 1} of {parts}: {members[0]} to {members[-1]}"
-                groups.append(Group(label, frozenset(members)))
-    return groups
+    members = {
+        kind: tuple(node.name for node in nodes if _kind(view, node) == kind)
+        for kind in (*_KINDS, "others")
+    }
+    return [Group(kind, names) for kind, names in members.items() if names]
+
+
+def halves(group: Group) -> tuple[Group, ...]:
+    """The earlier and the later half of a group of at least two.
+
+    By order and not by module, because some modules leave no name in the graph.
+    """
+    middle = len(group.nodes) // 2
+    return Group(group.kind, group.nodes[:middle]), Group(group.kind, group.nodes[middle:])
 
 
 def _kind(view: GraphView, node: onnx.NodeProto) -> str:

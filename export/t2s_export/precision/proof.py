@@ -60,12 +60,14 @@ def check_float16(
     one, two = (Graph.from_model(onnx.load(path)) for path in (float32, float16))
     two, rankings = given_ranking(two)
     one.outputs |= {value: two.inputs[name] for name, value in rankings.items()}
-    with running(one) as run_one, running(rounding_graph(two)) as run_two:
-        for case in cases:
-            feeds = {name: tensor.numpy() for name, tensor in case.feeds.items()}
-            expected = run_one(feeds)
+    pairs = [(c, {name: tensor.numpy() for name, tensor in c.feeds.items()}) for c in cases]
+    # one session after the other: each holds gigabytes
+    with running(one) as run:
+        results = [run(feeds) for _, feeds in pairs]
+    with running(rounding_graph(two)) as run:
+        for (case, feeds), expected in zip(pairs, results, strict=True):
             ranks = {name: expected.pop(value) for name, value in rankings.items()}
-            found = run_two({**feeds, **ranks})
+            found = run({**feeds, **ranks})
             figures, share = compare_outputs(
                 role, expected, found, feeds, tolerances, f"fp16, {case.label}"
             )

@@ -64,6 +64,17 @@ class GraphView:
             return False
         return any(map(self.is_float, (*node.input, *node.output)))
 
+    def made_anew(self) -> set[str]:
+        """Values that are not just other computed values moved, selected or negated."""
+        return {
+            name
+            for node in self.graph.nodes
+            if node.op_type not in KEEPERS
+            or not (computed := self.computed_inputs(node))
+            or len(computed) < len(self.float_inputs(node))
+            for name in node.output
+        }
+
     def is_bias(self, node: onnx.NodeProto) -> bool:
         """Whether a node is the Add of a linear layer: a product plus a constant."""
         if node.op_type != "Add":

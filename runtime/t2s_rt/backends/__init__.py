@@ -19,6 +19,7 @@ from t2s_rt.backends.registry import (
     choose_backend,
     open_session,
 )
+from t2s_rt.backends.tensorrt import TensorRtSession
 
 __all__ = [
     "BACKENDS",
@@ -35,6 +36,7 @@ __all__ = [
     "OnnxRuntimeCudaSession",
     "OnnxRuntimeTensorrtSession",
     "Session",
+    "TensorRtSession",
     "choose_backend",
     "fake_device_array",
     "fake_entry",

@@ -44,6 +44,8 @@ class Session(ABC):
     """Where outputs stay that :meth:`run` is asked to keep; a subclass or instance sets it."""
     device_index: int = 0
     """Which device of its kind."""
+    warnings: tuple[str, ...] = ()
+    """What a user should know before trusting this session's results."""
 
     def __init__(self, entry: GraphEntry, reason: str = "asked for") -> None:
         self.entry = entry
@@ -61,6 +63,11 @@ class Session(ABC):
     def outputs(self) -> tuple[TensorSpec, ...]:
         """The graph's outputs."""
         return self.entry.outputs
+
+    @property
+    def greatest(self) -> Mapping[str, tuple[int, ...]]:
+        """The greatest shape that an input may have, by name, where the backend sets a bound."""
+        return {}
 
     @property
     def closed(self) -> bool:

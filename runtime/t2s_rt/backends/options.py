@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from t2s_rt.errors import UsageError
 
@@ -24,6 +25,8 @@ class BackendOptions:
         allow_cpu_fallback: let a GPU backend run operators on the CPU that it lacks; False
             makes that an error.
         device_index: which GPU.
+        engines: folder of the engines that ``t2s-rt build`` wrote; None takes the cache's.
+        allow_unverified: run engines that ``t2s-rt verify`` did not pass.
         shrink_arena: give scratch memory back after every run. Measured with nano on two AVX2
             cores: 190 MiB are held between runs instead of 410 MiB, and runs take about a tenth
             longer. Not together with ``cuda_graph``, which replays fixed addresses.
@@ -38,6 +41,8 @@ class BackendOptions:
     cuda_graph: bool = False
     allow_cpu_fallback: bool = True
     device_index: int = 0
+    engines: Path | None = None
+    allow_unverified: bool = False
     shrink_arena: bool = False
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from pathlib import Path
 
 from t2s_rt.backends.base import Session
 from t2s_rt.backends.onnxruntime import (
@@ -23,6 +24,8 @@ from t2s_rt.backends.onnxruntime.providers import (
     provider_missing,
 )
 from t2s_rt.backends.options import BackendOptions
+from t2s_rt.backends.tensorrt import TensorRtSession
+from t2s_rt.backends.tensorrt.readiness import engines_missing
 from t2s_rt.bundle import GraphEntry
 from t2s_rt.contracts import Role
 from t2s_rt.errors import BackendError, MissingExtraError, UsageError
@@ -52,7 +55,8 @@ class BackendKind:
         open: from entry, options and reason to a session.
         missing: why the installed package will not do, or None; looks at files only.
         unready: why ``auto`` passes this backend by though it is installed, or None. Gets the
-            graphs that are to be opened, where the caller knows them.
+            graphs that are to be opened, where the caller knows them, and the folder of engines,
+            None for the cache's.
         text: whether it runs text encoders; where not, they run on the CPU.
     """
 
@@ -62,18 +66,18 @@ class BackendKind:
     device: str
     open: Opener
     missing: Callable[[], str | None] = _nothing_missing
-    unready: Callable[[Graphs | None], str | None] = lambda graphs: None
+    unready: Callable[[Graphs | None, Path | None], str | None] = lambda graphs, engines: None
     text: bool = True
 
     def installed(self) -> bool:
         """Whether its package can be imported; imports nothing."""
         return find_spec(self.package) is not None
 
-    def refused(self, graphs: Graphs | None = None) -> str | None:
+    def refused(self, graphs: Graphs | None = None, engines: Path | None = None) -> str | None:
         """Why ``auto`` cannot take it, in a few words, or None."""
         if not self.installed():
             return f"{self.package} is not installed"
-        return self.missing() or self.unready(graphs)
+        return self.missing() or self.unready(graphs, engines)
 
 
 @dataclass(frozen=True)
@@ -93,13 +97,22 @@ BACKENDS: dict[str, BackendKind] = {
     kind.name: kind
     for kind in (
         BackendKind(
+            "tensorrt",
+            "tensorrt",
+            "tensorrt",
+            "gpu",
+            TensorRtSession,
+            unready=engines_missing,
+            text=False,
+        ),
+        BackendKind(
             "onnxruntime-cuda",
             "onnxruntime",
             "cuda",
             "gpu",
             OnnxRuntimeCudaSession,
             missing=lambda: provider_missing(CUDA),
-            unready=lambda graphs: device_missing(),
+            unready=lambda graphs, engines: device_missing(),
         ),
         BackendKind(
             "onnxruntime-tensorrt",
@@ -108,7 +121,9 @@ BACKENDS: dict[str, BackendKind] = {
             "gpu",
             OnnxRuntimeTensorrtSession,
             missing=lambda: provider_missing(TENSORRT),
-            unready=lambda graphs: "it builds engines at first use, so it must be asked for",
+            unready=lambda graphs, engines: (
+                "it builds engines at first use, so it must be asked for"
+            ),
             text=False,
         ),
         BackendKind("onnxruntime-cpu", "onnxruntime", "cpu", "cpu", OnnxRuntimeCpuSession),
@@ -117,13 +132,16 @@ BACKENDS: dict[str, BackendKind] = {
 """Every backend by name, the one that ``auto`` prefers first."""
 
 
-def choose_backend(backend: str = "auto", graphs: Graphs | None = None) -> AutoBackend:
+def choose_backend(
+    backend: str = "auto", graphs: Graphs | None = None, engines: Path | None = None
+) -> AutoBackend:
     """Resolve a backend's name.
 
     Args:
         backend: ``auto`` or a name of :data:`BACKENDS`.
         graphs: what is to be opened, by device; ``auto`` takes a backend that needs engines only
             where they are there for these.
+        engines: folder of the engines; None takes the cache's.
 
     Raises:
         UsageError: no backend has this name.
@@ -132,7 +150,7 @@ def choose_backend(backend: str = "auto", graphs: Graphs | None = None) -> AutoB
             backend at all is installed.
     """
     if backend == "auto":
-        return _choose(graphs)
+        return _choose(graphs, engines)
     kind = BACKENDS.get(backend)
     if kind is None:
         raise UsageError(
@@ -149,10 +167,10 @@ def choose_backend(backend: str = "auto", graphs: Graphs | None = None) -> AutoB
     return AutoBackend(kind, "asked for")
 
 
-def _choose(graphs: Graphs | None) -> AutoBackend:
+def _choose(graphs: Graphs | None, engines: Path | None) -> AutoBackend:
     passed: list[str] = []
     for kind in BACKENDS.values():
-        reason = kind.refused(graphs)
+        reason = kind.refused(graphs, engines)
         if reason is None:
             better = f"auto: {'; '.join(passed)}" if passed else "auto: the first choice"
             return AutoBackend(kind, better)

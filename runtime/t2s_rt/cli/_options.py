@@ -12,9 +12,11 @@ from t2s_rt.contracts import PRECISIONS
 from t2s_rt.limits import TILES_PER_CALL
 
 __all__ = [
-    "batch_opt",
+    "allow_unverified_opt",
     "backend_opt",
+    "batch_opt",
     "bundle_opt",
+    "engine_cache_opt",
     "overwrite_opt",
     "precision_opt",
     "route_opt",
@@ -66,6 +68,25 @@ def backend_opt(function: _F) -> _F:
         show_default=True,
         metavar="NAME",
         help="What runs the graphs; auto takes the best one installed.",
+    )(function)
+
+
+def allow_unverified_opt(function: _F) -> _F:
+    """``--allow-unverified``: of engines."""
+    return click.option(
+        "--allow-unverified",
+        is_flag=True,
+        help="Run TensorRT engines that t2s-rt verify did not pass on this device.",
+    )(function)
+
+
+def engine_cache_opt(function: _F) -> _F:
+    """``--cache``: the folder of TensorRT engines."""
+    return click.option(
+        "--cache",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Folder of TensorRT engines.  [default: engines in T2S_CACHE or ~/.cache/t2s-rt]",
     )(function)
 
 

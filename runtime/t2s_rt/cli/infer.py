@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from t2s_rt.cli._options import (
+    allow_unverified_opt,
     backend_opt,
     batch_opt,
     bundle_opt,
+    engine_cache_opt,
     overwrite_opt,
     precision_opt,
     route_opt,
@@ -85,6 +87,8 @@ def register(group: click.Group) -> None:
 )
 @precision_opt
 @backend_opt
+@engine_cache_opt
+@allow_unverified_opt
 @threads_opt
 @batch_opt
 @overwrite_opt
@@ -154,6 +158,7 @@ class Inference:
         overwrite: bool,
         command: dict[str, Any],
     ) -> None:
+        from t2s_rt.backends import BackendOptions
         from t2s_rt.pipeline import PipelineSettings
 
         self._classes, self._pack_path, self._bundle_path = classes, pack, bundle
@@ -166,6 +171,9 @@ class Inference:
             gsd=command["gsd"],
             tile=command["tile"],
             threads=command["threads"],
+            options=BackendOptions(
+                engines=command["cache"], allow_unverified=command["allow_unverified"]
+            ),
             batch=None if command["batch"] == "auto" else int(command["batch"]),
         )
         self._reading = {"bands": command["bands"], "scene_gsd": command["scene_gsd"]}

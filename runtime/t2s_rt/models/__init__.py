@@ -5,7 +5,7 @@ from __future__ import annotations
 from t2s_rt.models.clip import ClipEncoder, DenseFeatures, TileWindows
 from t2s_rt.models.detector import Detections, Detector
 from t2s_rt.models.frames import FramedImage, FrameMap
-from t2s_rt.models.models import IMAGE_ROLES, Models, choose_graph, precision_warnings
+from t2s_rt.models.models import IMAGE_ROLES, Models, choose_graph
 from t2s_rt.models.segmenter import ImageEmbedding, MaskSet, Segmenter
 
 __all__ = [
@@ -22,5 +22,4 @@ __all__ = [
     "Segmenter",
     "TileWindows",
     "choose_graph",
-    "precision_warnings",
 ]

@@ -13,9 +13,16 @@ __all__ = ["images_per_call", "stack_images"]
 
 
 def images_per_call(session: Session, most: int) -> int:
-    """Images in one call: the graph's batch where it is static, else ``most``."""
-    size = session.inputs[0].shape[0]
-    return size if isinstance(size, int) else most
+    """Images in one call: the graph's batch where it is static, else ``most``.
+
+    An engine may have been built for fewer (``t2s-rt build --batch``) than the graph takes.
+    """
+    image = session.inputs[0]
+    size = image.shape[0]
+    if isinstance(size, int):
+        return size
+    bound = session.greatest.get(image.name)
+    return most if bound is None else max(1, min(most, bound[0]))
 
 
 def stack_images(session: Session, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Literal
@@ -15,7 +15,7 @@ from t2s_rt.models.clip import ClipEncoder
 from t2s_rt.models.detector import Detector
 from t2s_rt.models.segmenter import Segmenter
 
-__all__ = ["IMAGE_ROLES", "Models", "choose_graph", "precision_warnings"]
+__all__ = ["IMAGE_ROLES", "Models", "choose_graph"]
 
 IMAGE_ROLES: tuple[Role, ...] = (
     "detector",
@@ -53,23 +53,8 @@ def choose_graph(
         raise UsageError(
             f"expected a precision out of auto, {', '.join(PRECISIONS)}, found {precision!r}"
         )
-    target: Literal["cpu", "tensorrt"] | None = "cpu" if device == "cpu" else None
+    target: Literal["cpu", "tensorrt"] = "cpu" if device == "cpu" else "tensorrt"
     return bundle.graph(role, chosen, target if chosen == "int8" else None), "asked for"
-
-
-def precision_warnings(precision: str, backend: str = "auto") -> tuple[str, ...]:
-    """What a user of a precision should know about the device that computes it.
-
-    Raises:
-        UsageError: an unknown backend.
-        BackendError: no backend is installed.
-    """
-    if precision != "fp16" or choose_backend(backend).kind.device != "cpu":
-        return ()
-    return (
-        "the CPU computes float16 graphs in float32: this is no faster than --precision fp32, and "
-        "an overflow that a GPU would have does not show here",
-    )
 
 
 class Models:
@@ -133,7 +118,11 @@ class Models:
                 for role in _present(bundle, roles)
             }
 
-        choice = choose_backend(backend, lambda device: tuple(wanted(device).values()))
+        choice = choose_backend(
+            backend,
+            lambda device: tuple(wanted(device).values()),
+            None if options is None else options.engines,
+        )
         entries = wanted(choice.kind.device)
         with ExitStack() as stack:
             opened: dict[Role, Session] = {
@@ -142,35 +131,55 @@ class Models:
                 )
                 for role, entry in entries.items()
             }
-            models = cls(
-                Detector(opened["detector"]) if "detector" in opened else None,
-                Segmenter(
-                    opened["mask_encoder"],
-                    opened["mask_decoder"],
-                    opened.get("mask_decoder_local"),
-                )
-                if "mask_encoder" in opened
-                else None,
-                ClipEncoder(
-                    opened.get("clip_dense") or opened.get("clip_patches"),
-                    opened.get("clip_image"),
-                    overlap=clip_overlap,
-                )
-                if opened.keys() & {"clip_dense", "clip_patches", "clip_image"}
-                else None,
-                opened.values(),
-            )
+            models = cls.over(opened, clip_overlap=clip_overlap)
             stack.pop_all()  # all went well: closing is up to the caller now
         return models
+
+    @classmethod
+    def over(cls, sessions: Mapping[Role, Session], *, clip_overlap: float = 0.0) -> Models:
+        """Models over sessions that are open already, and that they close at the end.
+
+        Args:
+            sessions: by role; ``mask_encoder`` and ``mask_decoder`` together or not at all.
+            clip_overlap: of the windows of dense CLIP, see :class:`ClipEncoder`.
+
+        Raises:
+            UsageError: an unfit set of roles.
+        """
+        _check_roles(sessions)
+        return cls(
+            Detector(sessions["detector"]) if "detector" in sessions else None,
+            Segmenter(
+                sessions["mask_encoder"],
+                sessions["mask_decoder"],
+                sessions.get("mask_decoder_local"),
+            )
+            if "mask_encoder" in sessions
+            else None,
+            ClipEncoder(
+                sessions.get("clip_dense") or sessions.get("clip_patches"),
+                sessions.get("clip_image"),
+                overlap=clip_overlap,
+            )
+            if sessions.keys() & {"clip_dense", "clip_patches", "clip_image"}
+            else None,
+            sessions.values(),
+        )
 
     def describe(self) -> tuple[str, ...]:
         """One line for each session: what runs where, and why there."""
         return tuple(session.describe() for session in self.sessions)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know about the opened sessions, each thing once."""
+        return tuple(dict.fromkeys(text for item in self.sessions for text in item.warnings))
+
     def close(self) -> None:
-        """Close every session; a second call does nothing."""
-        for session in self.sessions:
-            session.close()
+        """Close every session, also where one of them fails; a second call does nothing."""
+        with ExitStack() as stack:
+            for session in self.sessions:
+                stack.callback(session.close)
 
     def __enter__(self) -> Models:
         """Return the models; leaving the block closes them."""

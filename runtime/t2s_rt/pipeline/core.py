@@ -11,10 +11,11 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
+from t2s_rt.backends import BackendOptions
 from t2s_rt.bundle import Bundle
 from t2s_rt.contracts import Role
 from t2s_rt.errors import PackError, PartialError
-from t2s_rt.models import Models, precision_warnings
+from t2s_rt.models import Models
 from t2s_rt.pipeline.identity import run_identity
 from t2s_rt.pipeline.image import ImageResult, score_array
 from t2s_rt.pipeline.journal import Journal, run_key
@@ -92,6 +93,7 @@ class Pipeline:
         side_by_side: bool | None = None,
         read_ahead: int | None = None,
         settings: RouteSettings | None = None,
+        options: BackendOptions | None = None,
     ) -> Pipeline:
         """A pipeline for a bundle; see ``PipelineSettings`` for the arguments.
 
@@ -114,6 +116,7 @@ class Pipeline:
                 side_by_side=side_by_side,
                 read_ahead=read_ahead,
                 routes=routes,
+                options=options or BackendOptions(),
             ),
         )
 
@@ -249,6 +252,7 @@ class Pipeline:
                 settings.backend,
                 roles,
                 threads=self._parallel[1],
+                options=settings.options,
             )
             self._roles = roles
         side, _ = self.settings.tile_for(self.bundle.tile_size)
@@ -282,12 +286,15 @@ class Pipeline:
         layout = Layout((scene.height, scene.width), tiles, block)
         return layout, SceneReader(scene, working)
 
+    def _opened(self, pack: PromptPack, progress: Progress) -> TileScorer:
+        """The scorer, and a note of what the opened sessions warn about."""
+        scorer = self.scorer(pack)
+        for warning in () if self._models is None else self._models.warnings:
+            progress.note(warning)
+        return scorer
+
     def _run(
-        self,
-        scene: Scene,
-        pack: PromptPack,
-        place: Workplace,
-        progress: Progress,
+        self, scene: Scene, pack: PromptPack, place: Workplace, progress: Progress
     ) -> SceneReport:
         layout, reader = self._layout(scene, pack)
         journal = Journal(place.journal, place.key)
@@ -320,10 +327,9 @@ class Pipeline:
                     progress.note(
                         "leftovers of an interrupted run with other settings were discarded"
                     )
-                device = precision_warnings(self.settings.precision, self.settings.backend)
-                for warning in (*reader.warnings, *device):
+                for warning in reader.warnings:
                     progress.note(warning)
-                runner.run(lambda: self.scorer(pack))
+                runner.run(lambda: self._opened(pack, progress))
                 if runner.warning is not None:
                     progress.note(runner.warning)
                 progress.stage("writing")

@@ -59,11 +59,13 @@ def run_identity(
         reading: how the scene is read (bands, ground resolution).
     """
     state = scene.stat()
+    # how the backend runs decides no map, whose backend and precision are settings of their own
+    decisive = {name: value for name, value in asdict(settings).items() if name != "options"}
     return {
         "version": __version__,
         "scene": [str(scene.resolve()), state.st_size, state.st_mtime_ns],
         "bundle": hashlib.sha256(manifest_json(bundle.manifest).encode()).hexdigest(),
         "pack": pack_digest(pack),
-        "settings": asdict(settings),
+        "settings": decisive,
         "reading": reading,
     }

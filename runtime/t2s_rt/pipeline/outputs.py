@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from t2s_rt import __version__
 from t2s_rt.bundle import Bundle
 from t2s_rt.errors import OutputError
-from t2s_rt.models import Models, precision_warnings
+from t2s_rt.models import Models
 from t2s_rt.pipeline.journal import Journal
 from t2s_rt.pipeline.layout import Layout
 from t2s_rt.pipeline.report import ClassReport, SceneReport, TileCounts, Timings
@@ -208,8 +208,8 @@ def _warnings(
         extra.append("no pixel of the scene holds data: the map is nodata everywhere")
     elif not pixels[1 : len(names) + 1].any():
         extra.append("every class abstained: nothing passed its threshold")
-    device = precision_warnings(run.settings.precision, run.settings.backend)
-    return (*run.reader.warnings, *device, *extra)
+    opened = () if run.models is None else run.models.warnings
+    return (*run.reader.warnings, *opened, *extra)
 
 
 def _precision(models: Models | None, settings: PipelineSettings) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from t2s_rt.backends import BackendOptions
 from t2s_rt.errors import UsageError
 from t2s_rt.limits import TILES_PER_CALL
 from t2s_rt.routes import DEFAULT_ROUTE, ROUTES, RouteName, RouteSettings
@@ -48,6 +49,7 @@ class PipelineSettings:
         read_ahead: tiles read and prepared while earlier ones are computed; None takes as many
             as one call. 0 reads a tile only when a worker is free for it.
         routes: the routes' own numbers.
+        options: how the backend should run; its ``threads`` give way to those above.
     """
 
     route: RouteName = DEFAULT_ROUTE
@@ -62,6 +64,7 @@ class PipelineSettings:
     side_by_side: bool | None = None
     read_ahead: int | None = None
     routes: RouteSettings = field(default_factory=RouteSettings)
+    options: BackendOptions = field(default_factory=BackendOptions)
 
     def __post_init__(self) -> None:
         """Refuse what no run could use."""

@@ -10,12 +10,19 @@ Schema version 1::
     scenes           list of {"name", "sha256", "synthetic"}
     figures          {name: value} measured
     floors           {name: value} that the figures had to reach
+    ceilings         {name: value} that the figures had to stay within
     faults           list of texts: why it failed
     environment      versions and device, for the record
+    checksum         SHA-256 of all of the above, as canonical JSON
+
+The checksum has no key: it shows that a verdict was cut short or edited by hand, not who wrote it.
+Whoever can write into the folder of an engine can replace the plan as well; what protects both is
+the folder's permissions.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -42,10 +49,12 @@ class SignOff:
     floors: Mapping[str, float]
     faults: tuple[str, ...] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
+    ceilings: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The text of ``verified.json``: sorted keys, two spaces, a final line break."""
         record = {**asdict(self), "schema_version": REPORT_VERSION}
+        record["checksum"] = _checksum(record)
         return json.dumps(record, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
@@ -63,6 +72,14 @@ class SignOff:
                 f"{REPORT_VERSION}; run t2s-rt verify again"
             )
         verdict = root.choice("verdict", ("passed", "failed"))
+        stated = root.text("checksum", "[0-9a-f]{64}")
+        found = _checksum({k: v for k, v in json.loads(text).items() if k != "checksum"})
+        if found != stated:
+            raise BackendError(
+                f"{where}: expected the checksum {stated[:16]}... that it states, found "
+                f"{found[:16]}...: it was changed after t2s-rt verify wrote it; "
+                "run t2s-rt verify again"
+            )
         return cls(
             verdict=cast(Literal["passed", "failed"], verdict),
             plan_sha256=root.text("plan_sha256", "[0-9a-f]{64}"),
@@ -80,4 +97,11 @@ class SignOff:
             floors=root.child("floors").numbers(-1e30, 1e30),
             faults=root.texts("faults"),
             environment=root.free("environment"),
+            ceilings=root.child("ceilings").numbers(-1e30, 1e30),
         )
+
+
+def _checksum(record: Mapping[str, Any]) -> str:
+    """SHA-256 of a verdict's fields, the checksum itself left out."""
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

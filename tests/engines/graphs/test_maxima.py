@@ -30,6 +30,12 @@ def test_maxima_over_several_inputs_are_numpys() -> None:
     assert found["y"] == found["b"]
 
 
+def test_only_the_values_asked_for_are_measured() -> None:
+    graph = parse("g (float[2] x) => (float[2] y) { a = Exp(x) b = Mul(a, a) y = Neg(b) }")
+    found = absolute_maxima(graph, [{"x": np.array([0, 1], np.float32)}], {"b"})
+    assert found == {"b": pytest.approx(np.e**2, rel=1e-6)}
+
+
 def test_an_overflow_shows_by_how_much_and_what_follows_is_infinite() -> None:
     graph = parse(
         """g (float[2] x) => (float[2] y)

@@ -20,8 +20,16 @@ from t2s_export.precision import (
     islands_by_rule,
     typed_float16,
 )
-from t2s_export.precision.criteria import FLOORS, box_iou, figures, mask_iou
+from t2s_export.precision.criteria import (
+    COSINE_FLOOR,
+    FLOORS,
+    box_iou,
+    figures,
+    mask_iou,
+)
 from t2s_export.precision.ranking import given_ranking
+from t2s_export.precision.view import GraphView
+from t2s_rt.evaluation.agreement import PROMISED, PROMISED_COSINE
 
 SIZE = 16
 
@@ -86,6 +94,17 @@ def test_readers_of_a_large_value_are_found_through_moves() -> None:
     assert typed.types()["c"].elem_type == 1
 
 
+def test_values_that_only_move_are_not_measured_again() -> None:
+    graph = parse(
+        "g (float[B,4] x) => (float[B,8] y, float[8,4] z) <float[4,4] w = "
+        "{1,2,3,4,5,6,7,8,1,2,3,4,5,6,7,8}, float[4,4] big = {1,2,3,4,5,6,7,9999,1,2,3,4,5,6,7,8}>"
+        "{ a = MatMul(x, w) t = Transpose<perm=[0,1]>(a) y = Concat<axis=1>(t, a) "
+        "z = Concat<axis=0>(t, big) }"
+    )
+    # z holds a constant that may be larger than what moves into it
+    assert GraphView(graph).made_anew() == {"a", "z"}
+
+
 def test_a_constant_that_vanishes_is_found() -> None:
     graph = chain("[down] b = Mul(a, tiny) [up] m = Mul(b, huge)")
     graph.constants["tiny"] = np.array(1e-8, np.float32)
@@ -108,18 +127,47 @@ def test_a_planted_sensitive_operator_is_found() -> None:
     graph = sensitive()
     decision = choose_islands("mask_encoder", graph, inputs(), trials=24)
     assert decision.before["cosine image_embedding"] < 0.99
-    assert decision.after["cosine image_embedding"] >= 0.9995
+    assert decision.after["cosine image_embedding"] >= 0.99933
     assert {"sum", "difference"} <= set(decision.islands)
     assert {"first", "last"}.isdisjoint(decision.islands)
     assert all(why.startswith("error: ") for why in decision.islands.values())
-    worst = min(decision.sensitivity, key=lambda label: min(decision.sensitivity[label].values()))
-    assert worst in decision.moved and worst.endswith("sum to sum")
+    assert decision.moved
+    assert all("to sum" in label or "to difference" in label for label in decision.moved)
+    assert "100.0 % of the multiplications are float16: 2 groups" in decision.summary
+    value = decision.before["cosine image_embedding"]
+    assert f"cosine image_embedding would be {value:.4f}, below 0.9993" in decision.summary
 
 
 def test_a_small_budget_still_ends_with_every_floor_held() -> None:
-    decision = choose_islands("mask_encoder", sensitive(), inputs(), trials=8)
+    decision = choose_islands("mask_encoder", sensitive(), inputs(), trials=11)
     assert decision.met
-    assert decision.trials <= 8
+    assert decision.trials <= 11
+
+
+def chaotic() -> Graph:
+    """The fraction of a product's last digits decides: any rounding at all draws it anew."""
+    graph = chain("[up] b = Mul(a, k) [floor] c = Floor(b) [down] m = Sub(b, c)")
+    graph.constants["k"] = np.full(SIZE, 4000.0, np.float32)  # within range
+    return graph
+
+
+def test_a_float32_graph_is_never_called_float16_without_a_word() -> None:
+    decision = choose_islands("mask_encoder", chaotic(), inputs())
+    assert decision.met, "what is written holds its floors"
+    assert "first" in decision.islands
+    assert decision.flop_share <= 0.5
+    assert f"{100 * decision.flop_share:.1f} % of the multiplications are float16" in (
+        decision.summary
+    )
+    assert "most of a float16 file's gain is lost" in decision.summary
+    assert decision.as_record()["summary"] == decision.summary
+    assert decision.as_record()["float16_multiplications"] == round(decision.flop_share, 4)
+
+
+def test_what_holds_by_rules_is_said_in_few_words() -> None:
+    decision = choose_islands("mask_encoder", chain("[relu] m = Relu(a)"), inputs())
+    assert decision.trials == 1
+    assert decision.summary == "100.0 % of the multiplications are float16"
 
 
 def test_a_decision_repeats_and_names_its_inputs() -> None:
@@ -128,7 +176,7 @@ def test_a_decision_repeats_and_names_its_inputs() -> None:
     record = one.as_record()
     assert [entry["name"] for entry in record["calibration"]] == ["rows 0", "rows 1"]
     assert len({entry["sha256"] for entry in record["calibration"]}) == 2
-    assert record["floors"] == {"cosine image_embedding": 0.9995}
+    assert record["floors"] == {"cosine image_embedding": 0.99933}
     assert record["before"]["cosine image_embedding"] < record["after"]["cosine image_embedding"]
 
 
@@ -160,6 +208,13 @@ def test_masks_at_minus_ten_thousand_are_no_overflow() -> None:
     decision = choose_islands("mask_encoder", graph, feeds, trials=12)
     assert decision.islands == {"softmax": "softmax"}
     assert decision.met
+
+
+def test_floors_keep_a_third_of_what_is_promised_in_hand() -> None:
+    assert FLOORS["box IoU mean"] == pytest.approx(0.99 + 0.01 / 3, abs=1e-5)
+    assert FLOORS["mask IoU worst"] == pytest.approx(0.98)
+    assert all(PROMISED[name] < floor < 1 for name, floor in FLOORS.items())
+    assert PROMISED_COSINE < COSINE_FLOOR < 1
 
 
 def test_figures_of_another_graph_are_below_their_floors() -> None:

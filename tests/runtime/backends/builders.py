@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnx.parser
 from numpy.typing import NDArray
+from tests.runtime.backends.tensorrt.engines import build_engine, open_engine
 
 from t2s_rt.backends import BACKENDS, BindingSession, FakeSession, Session, open_session
 from t2s_rt.backends.onnxruntime.providers import (
@@ -55,12 +56,19 @@ class Builder:
         foreign: whether it reads another library's device arrays, here in host memory.
         gpu: of a backend that needs a CUDA device: why it cannot run here, or None. Foreign
             arrays in host memory must not be fed to it.
+        release: of TensorRT, whose double is installed meanwhile. Its memory is not the host's.
     """
 
     open: Callable[[GraphEntry], Session]
     computes: bool = True
     foreign: bool = False
     gpu: Callable[[], str | None] | None = None
+    release: str | None = None
+
+    @property
+    def own_memory(self) -> bool:
+        """Whether a device array must really lie on a device, real or simulated."""
+        return self.gpu is not None or self.release is not None
 
 
 def formula(feeds: Arrays) -> Arrays:
@@ -122,8 +130,17 @@ def _open(name: str, entry: GraphEntry) -> Session:
     return open_session(entry, name, threads=1)
 
 
+def _built(entry: GraphEntry) -> Session:
+    """A session on an engine that is built for it."""
+    root = entry.path.parent / "engines"
+    build_engine(entry, root)
+    return open_engine(entry, root)
+
+
 def why_not(name: str) -> str | None:
     """Why a GPU backend cannot run on this machine, or None."""
+    if not BACKENDS[name].installed():
+        return f"{BACKENDS[name].package} is not installed"
     if reason := BACKENDS[name].missing() or device_missing():
         return reason
     libraries = {"onnxruntime-cuda": CUDA, "onnxruntime-tensorrt": TENSORRT}
@@ -137,10 +154,14 @@ BUILDERS: dict[str, Builder] = {
     "onnxruntime-binding": Builder(BindingSession, foreign=True),
     **{
         name: Builder(
-            partial(_open, name),
+            _built if name == "tensorrt" else partial(_open, name),
             gpu=partial(why_not, name) if kind.device == "gpu" else None,
         )
         for name, kind in BACKENDS.items()
+    },
+    **{
+        f"tensorrt-{release}": Builder(_built, release=release)
+        for release in ("8.6", "10.3", "10.13", "11.4")
     },
 }
 """Another backend, or its double, is one more line."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.runtime.backends.builders import (
     write_entry,
 )
 from tests.runtime.backends.foreign import Foreign
+from tests.runtime.backends.tensorrt.installation import installed
 
 from t2s_rt.backends import (
     Array,
@@ -39,16 +41,18 @@ def _params() -> Iterator[Any]:
 
 
 @pytest.fixture(params=_params())
-def builder(request: pytest.FixtureRequest) -> Builder:
+def builder(request: pytest.FixtureRequest) -> Iterator[Builder]:
     built: Builder = request.param
     if built.gpu is not None and (reason := built.gpu()):
         pytest.skip(f"needs a GPU backend: {reason}")
-    return built
+    with nullcontext() if built.release is None else installed(built.release):
+        yield built
 
 
 @pytest.fixture
-def session(builder: Builder, tmp_path: Path) -> Session:
-    return builder.open(write_entry(tmp_path / "graph.onnx"))
+def session(builder: Builder, tmp_path: Path) -> Iterator[Session]:
+    with builder.open(write_entry(tmp_path / "graph.onnx")) as opened:
+        yield opened
 
 
 def host(array: Array) -> NDArray[Any]:
@@ -150,7 +154,7 @@ def test_what_was_kept_can_be_fed(session: Session, builder: Builder) -> None:
 
 
 def test_our_device_arrays_are_taken_everywhere(session: Session, builder: Builder) -> None:
-    if builder.gpu:
+    if builder.own_memory:
         pytest.skip("the array of this test lies in host memory")
     feeds = example(1, 4)
     array = fake_device_array(feeds["words"])
@@ -163,7 +167,7 @@ def test_our_device_arrays_are_taken_everywhere(session: Session, builder: Build
 
 
 def test_foreign_device_arrays(session: Session, builder: Builder) -> None:
-    if builder.gpu:
+    if builder.own_memory:
         pytest.skip("the array of this test lies in host memory")
     feeds = example(1, 4)
     given: dict[str, Any] = {**feeds, "words": Foreign(feeds["words"])}

@@ -103,3 +103,13 @@ def test_no_tiles_need_no_call() -> None:
     assert Detector(made["detector"]).detect_frames([], PACK) == []
     assert ClipEncoder(made["clip_patches"], None).dense_windows([]) == []
     assert not made["detector"].calls and not made["clip_patches"].calls
+
+
+def test_an_engine_for_fewer_tiles_gets_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, tiles = _sessions(), _tiles()
+    monkeypatch.setattr(FakeSession, "greatest", {"image": (2, 32, 32, 3)})
+    detector = Detector(made["detector"])
+    found = detector.detect_frames([detector.frame(tile) for tile in tiles], PACK)
+    assert {len(call["image"]) for call in made["detector"].calls} == {1, 2}
+    for tile, one in zip(tiles, found, strict=True):
+        np.testing.assert_array_equal(one.scores, detector.detect(tile, PACK).scores)

@@ -223,6 +223,7 @@ class FakeModels:
         self.clip: Any = FakeClip(self.calls)
         self.closed = False
         self.sessions: tuple[Any, ...] = ()
+        self.warnings: tuple[str, ...] = ()
 
     def close(self) -> None:
         self.closed = True

@@ -21,6 +21,10 @@ from t2s_rt.bundle import GraphEntry
 __all__ = ["OnnxRuntimeCpuSession"]
 
 _PROVIDERS = ("CPUExecutionProvider",)
+_FLOAT16_WARNING = (
+    "the CPU computes float16 graphs in float32: this is no faster than --precision fp32, and "
+    "an overflow that a GPU would have does not show here"
+)
 
 
 class OnnxRuntimeCpuSession(Session):
@@ -58,6 +62,8 @@ class OnnxRuntimeCpuSession(Session):
         else:
             settings = session_options(onnxruntime, chosen)
             self._session = create_session(onnxruntime, str(entry.path), settings, _PROVIDERS)
+        if entry.precision == "fp16":
+            self.warnings = (_FLOAT16_WARNING,)
         self._options = run_options(onnxruntime, chosen, "cpu:0")
         check_file(entry, self._session)
 
