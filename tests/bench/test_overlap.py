@@ -75,6 +75,13 @@ def test_five_ways_become_a_record_and_a_table(tmp_path: Path) -> None:
     assert "DIFFERS from in turn" in overlap_table(record)
 
 
+def test_the_page_shows_the_record() -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "speed.md").read_text(encoding="utf-8")
+    assert render_readme(page, root / "bench" / "records") == page
+    assert "DIFFERS" not in page
+
+
 def test_nothing_to_measure_is_refused(tmp_path: Path) -> None:
     for scenes, size, rounds in (([], 0, 1), ([tmp_path], 0, 0)):
         with pytest.raises(UsageError, match="at least one"):
