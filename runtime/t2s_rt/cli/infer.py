@@ -307,6 +307,11 @@ def _show_report(report: SceneReport) -> None:
     show_facts(
         [
             ("tiles", ", ".join([str(tiles.total), *extra])),
+            *(
+                [("backend", f"{report.backend}, {report.precision} ({report.choice})")]
+                if report.backend
+                else []
+            ),
             ("seconds", stages),
             *([] if overlap is None else [("reading", f"{overlap:.0%} behind other work")]),
             ("map", str(report.outputs["labels"])),

@@ -171,6 +171,11 @@ class Models:
         return tuple(session.describe() for session in self.sessions)
 
     @property
+    def choice(self) -> str:
+        """Why the sessions run on their backend, in a few words."""
+        return "; ".join(dict.fromkeys(session.reason for session in self.sessions))
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What a user should know about the opened sessions, each thing once."""
         return tuple(dict.fromkeys(text for item in self.sessions for text in item.warnings))

@@ -7,7 +7,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -138,8 +138,9 @@ def write_outputs(run: FinishedRun, writer: MapWriter) -> SceneReport:
         seconds=_seconds(run),
         versions=_versions(),
         warnings=_warnings(run, names, pixels),
-        settings=asdict(run.settings),
+        settings=run.settings.as_record(),
         timings=run.timings,
+        choice="" if run.models is None else run.models.choice,
     )
     _write_text(report, result.to_json())
     return result

@@ -122,6 +122,7 @@ class SceneReport:
         warnings: what the user should know.
         settings: everything that decided the result.
         timings: of this run.
+        choice: why this backend, in a few words; empty where none was needed.
     """
 
     scene: Path
@@ -142,6 +143,7 @@ class SceneReport:
     warnings: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     timings: Timings = Timings()
+    choice: str = ""
 
     @property
     def found(self) -> tuple[str, ...]:
@@ -164,6 +166,7 @@ class SceneReport:
             "route": self.route,
             "precision": self.precision,
             "backend": self.backend,
+            "backend_choice": self.choice,
             "bundle": self.bundle,
             "pack_fingerprint": self.pack,
             "working_gsd_m": self.working_gsd,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from t2s_rt.backends import BackendOptions
 from t2s_rt.errors import UsageError
@@ -84,6 +85,13 @@ class PipelineSettings:
             raise UsageError(f"expected 0 to {MAX_AHEAD} tiles read ahead, found {self.read_ahead}")
         if self.overlap is not None and self.overlap < 0:
             raise UsageError(f"expected an overlap of 0 or more pixels, found {self.overlap}")
+
+    def as_record(self) -> dict[str, Any]:
+        """As JSON values, for the report."""
+        record = asdict(self)
+        engines = self.options.engines
+        record["options"]["engines"] = None if engines is None else str(engines)
+        return record
 
     def parallel(self, model_bytes: int) -> tuple[int, int]:
         """Tiles at once, and threads of the backend for each of them.

@@ -362,11 +362,14 @@ def test_float16_graphs_run_on_the_cpu_and_the_report_says_how(
         out = tmp_path / precision
         result = run(
             *("infer", example_scene, "--route", "boxes", "--prompts", "building; road"),
-            *("--precision", precision, "-o", out),
+            *("--precision", precision, "--cache", tmp_path / "engines", "-o", out),
         )
         assert result.exit_code == 0, result.stderr
+        assert f"backend: onnxruntime-cpu, {precision} (auto: no tensorrt" in result.stdout
         saved = json.loads((out / f"{example_scene.stem}.json").read_text())
         assert saved["precision"] == precision
+        assert saved["backend_choice"].startswith("auto: ")
+        assert saved["settings"]["options"]["engines"] == str(tmp_path / "engines")
         told = [text for text in saved["warnings"] if "computes float16 graphs in float32" in text]
         assert len(told) == (precision == "fp16")
         assert ("computes float16 graphs in float32" in result.stderr) == (precision == "fp16")

@@ -224,6 +224,7 @@ class FakeModels:
         self.closed = False
         self.sessions: tuple[Any, ...] = ()
         self.warnings: tuple[str, ...] = ()
+        self.choice = "fake"
 
     def close(self) -> None:
         self.closed = True
