@@ -153,6 +153,7 @@ class Crops:
         entry: Any = bundle.graph("clip_image")
         self.inputs, self.outputs = entry.inputs, entry.outputs
         self.entry = type("Entry", (), {"image_size": (side, side)})()
+        self.greatest: dict[str, tuple[int, ...]] = {}
         self.seen: list[NDArray[np.uint8]] = []
 
     def run(self, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
