@@ -1,14 +1,20 @@
-"""`python -m t2s_rt.synthetic --contact-sheet PATH`: a picture of many scenes with their truth."""
+"""Synthetic scenes on the command line.
+
+`python -m t2s_rt.synthetic --contact-sheet PATH` makes a picture of many scenes with their truth;
+`--scenes DIR` writes them as GeoTIFFs for `t2s-rt eval synthetic DIR`.
+"""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from t2s_rt.synthetic import CLASSES, HELD_OUT_SEEDS, render, scene_spec
+from t2s_rt.synthetic.writer import write_scene
 
 
 def contact_sheet(
@@ -29,10 +35,24 @@ def contact_sheet(
     return np.asarray(np.vstack(rows), np.uint8)
 
 
+def write_folder(root: Path, first: int, count: int, size: int, gsd: float | None) -> None:
+    """Write `count` scenes from seed `first` as `root/images/SEED.tif` and `root/labels/SEED.tif`.
+
+    `size` is their side in pixels; `gsd` metres per pixel, each scene's own if None.
+    """
+    for folder in ("images", "labels"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for seed in range(first, first + count):
+        image, labels = (root / folder / f"{seed}.tif" for folder in ("images", "labels"))
+        write_scene(scene_spec(seed, size, gsd), image, labels)
+
+
 def main() -> None:
-    """Write the contact sheet as PNG."""
+    """Write the contact sheet as PNG, or a folder of scenes."""
     parser = argparse.ArgumentParser(prog="python -m t2s_rt.synthetic", description=__doc__)
-    parser.add_argument("--contact-sheet", required=True, metavar="PATH")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--contact-sheet", metavar="PATH")
+    what.add_argument("--scenes", metavar="DIR", help="write DIR/images and DIR/labels")
     parser.add_argument("--count", type=int, default=16)
     parser.add_argument("--size", type=int, default=192)
     parser.add_argument("--gsd", type=float, default=None)
@@ -40,6 +60,9 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=4)
     parser.add_argument("--no-truth", action="store_true")
     args = parser.parse_args()
+    if args.scenes is not None:
+        write_folder(Path(args.scenes), args.first, args.count, args.size, args.gsd)
+        return
     seeds = [args.first + k for k in range(args.count)]
     gsds: list[float | None] = [args.gsd] if args.gsd else [0.1, 0.2, 0.3, 0.6]
     sheet = contact_sheet(seeds, gsds, args.size, args.columns, not args.no_truth)
