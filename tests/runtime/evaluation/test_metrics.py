@@ -137,3 +137,26 @@ def test_clusters_are_matched_as_the_assignment_problem_wants(classes: int, seed
 def test_more_clusters_than_classes_are_refused() -> None:
     with pytest.raises(ValueError, match="3 clusters"):
         match_clusters(np.array([[0, 1, 2]]), np.array([[0, 0, 1]], np.uint8))
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_segmentation_agrees_with_scikit_learn(seed: int) -> None:
+    metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn is in the test extra")
+    rng = np.random.default_rng(seed)
+    classes = int(rng.integers(2, 9))
+    # some classes stay out of both maps, some are ignored
+    pool = rng.choice(classes, int(rng.integers(1, classes + 1)), replace=False)
+    truth = rng.choice(np.append(pool, 255), (2, 17, 23)).astype(np.uint8)
+    prediction = rng.choice(pool, (2, 17, 23)).astype(np.uint8)
+    matrix = ConfusionMatrix([str(k) for k in range(classes)], (255,))
+    for one, two in zip(truth, prediction, strict=True):
+        matrix.add(one, two)
+    kept = truth != 255
+    flat, guess, labels = truth[kept], prediction[kept], list(range(classes))
+    assert (matrix.counts == metrics.confusion_matrix(flat, guess, labels=labels)).all()
+    present = sorted({*flat.tolist(), *guess.tolist()})
+    iou = metrics.jaccard_score(flat, guess, labels=present, average=None, zero_division=0)
+    np.testing.assert_allclose(matrix.iou()[present], iou, rtol=1e-12)
+    assert np.isnan(np.delete(matrix.iou(), present)).all()
+    assert matrix.miou() == pytest.approx(iou.mean(), rel=1e-12)
+    assert matrix.pixel_accuracy() == pytest.approx(metrics.accuracy_score(flat, guess))

@@ -20,8 +20,16 @@ _TAILS = (
 # the split of the benchmarks' own test images, as mmsegmentation has it; both sets publish
 # labels for all of them today, and "test" is the same images as "val"
 _POTSDAM_TRAIN = frozenset(
-    "2_10 2_11 2_12 3_10 3_11 3_12 4_10 4_11 4_12 5_10 5_11 5_12 6_10 6_11 6_12 6_7 6_8 6_9 "
-    "7_10 7_11 7_12 7_7 7_8 7_9".split()
+    f"{row}_{column}"
+    for row, columns in {
+        2: (10, 11, 12),
+        3: (10, 11, 12),
+        4: (10, 11, 12),
+        5: (10, 11, 12),
+        6: (7, 8, 9, 10, 11, 12),
+        7: (7, 8, 9, 10, 11, 12),
+    }.items()
+    for column in columns
 )
 _VAIHINGEN_TRAIN = frozenset(
     f"area{number}" for number in (1, 3, 5, 7, 11, 13, 15, 17, 21, 23, 26, 28, 30, 32, 34, 37)

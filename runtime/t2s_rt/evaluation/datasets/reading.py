@@ -100,7 +100,7 @@ def read_item(
 
 
 def _pixels(path: Path, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """Bands ``[B, H, W]`` as stored, at most three, and the palette ``[256, 3]`` of a single one."""
+    """The first bands ``[B, H, W]`` as stored, at most three, and a palette ``[256, 3]``."""
     place = RasterWindow(window.col, window.row, window.width, window.height)
     with gdal_session() as messages:
         try:
@@ -166,10 +166,10 @@ def decode_labels(
     if len(stored) < 3:
         return _from_ids(spec, single, path)
     grey = bool((stored[0] == stored[1]).all() and (stored[0] == stored[2]).all())
-    if grey and spec.ids is not None and np.isin(single, list(spec.ids)).all():
-        # black alone is a colour as well as id 0, and means the same as either; 255 is a colour
-        if spec.colours is None or 0 < int(single.max()) < IGNORED:
-            return _from_ids(spec, single, path)
+    # black alone is a colour as well as id 0, and means the same as either; 255 is a colour
+    small = spec.colours is None or 0 < int(single.max()) < IGNORED
+    if grey and small and spec.ids is not None and np.isin(single, list(spec.ids)).all():
+        return _from_ids(spec, single, path)
     if spec.colours is None:
         raise SceneError(
             f"{path}: expected labels of {spec.title} as numbers in one band, found a picture of "

@@ -1,0 +1,195 @@
+"""``t2s-rt eval`` with the embedded bundle on a few small tiles."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import Result
+
+from t2s_rt.bundle import load_bundle
+from t2s_rt.evaluation.datasets import DATASETS, Wording, dataset_spec
+from t2s_rt.pipeline import Pipeline
+from t2s_rt.prompts import load_pack
+from t2s_rt.synthetic.__main__ import write_folder
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("synthetic")
+    write_folder(root, 900_000, 3, 96, 0.3)
+    return root
+
+
+def _metrics(folder: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return record
+
+
+def test_metrics_are_the_pipelines_maps_counted(run: Run, scenes: Path, tmp_path: Path) -> None:
+    sklearn = pytest.importorskip("sklearn.metrics", reason="scikit-learn is in the test extra")
+    out = tmp_path / "out"
+    result = run("eval", "synthetic", scenes, "--route", "dense", "--limit", 2, "-o", out)
+    assert result.exit_code == 0, result.output
+    record = _metrics(out)
+    assert record["schema_version"] == 1
+    assert (record["dataset"], record["split"], record["route"]) == ("synthetic", "val", "dense")
+    assert (record["tiles"], record["limit"], record["bundle"]) == (2, 2, "nano")
+    assert record["seconds_per_tile"] > 0 and record["failed"] == []
+
+    import rasterio
+
+    from t2s_rt.synthetic import CLASSES
+
+    bundle = load_bundle(None)
+    assert bundle.default_pack is not None
+    pack = load_pack(bundle.default_pack, bundle)
+    ids = {entry.name: entry.id for entry in CLASSES}
+    table = np.array([0, *(ids[entry.name] for entry in pack.classes)])
+    truths, guesses = [], []
+    with Pipeline.from_bundle(bundle, route="dense") as pipeline:
+        for seed in (900_000, 900_001):
+            with rasterio.open(scenes / f"images/{seed}.tif") as source:
+                image = np.ascontiguousarray(np.moveaxis(source.read(), 0, -1))
+            with rasterio.open(scenes / f"labels/{seed}.tif") as source:
+                truths.append(source.read(1).ravel())
+            guesses.append(table[pipeline.score_image(image, pack, 0.3).labels].ravel())
+    truth, guess = np.concatenate(truths), np.concatenate(guesses)
+    expected = sklearn.confusion_matrix(truth, guess, labels=list(range(10)))
+    # the set's own prompts are built anew, so a pixel at a tie may turn over
+    difference = np.abs(np.array(record["confusion"]["pixels"]) - expected).sum()
+    assert difference <= 0.02 * truth.size
+    assert record["pixel_accuracy"] == pytest.approx((truth == guess).mean(), abs=0.01)
+
+    assert cv2.imread(str(out / "confusion.png")) is not None
+    assert len(record["worst"]) == 2
+    for entry in record["worst"]:
+        assert cv2.imread(str(out / entry["picture"])) is not None
+    assert "mIoU" in (out / "metrics.md").read_text(encoding="utf-8")
+    assert {path.name for path in out.iterdir()} == {
+        "metrics.json", "metrics.md", "confusion.png",
+        *(entry["picture"] for entry in record["worst"]),
+    }  # fmt: skip
+
+
+def test_finished_outputs_need_overwrite(run: Run, scenes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ("eval", "synthetic", scenes, "--route", "dense", "--limit", 1, "-o", out)
+    assert run(*command).exit_code == 0
+    before = (out / "metrics.json").read_bytes()
+    result = run(*command)
+    assert result.exit_code == 2 and "--overwrite" in result.output
+    assert (out / "metrics.json").read_bytes() == before
+    assert run(*command, "--overwrite").exit_code == 0
+
+
+def test_a_killed_evaluation_goes_on(scenes: Path, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    program = (
+        "import os, sys\n"
+        "from t2s_rt.evaluation.journal import EvalJournal\n"
+        "add = EvalJournal.add\n"
+        "def dying(self, record):\n"
+        "    add(self, record)\n"
+        "    if len(self.records) == 2: os.kill(os.getpid(), 9)\n"
+        "EvalJournal.add = dying\n"
+        "from t2s_rt.cli.main import main\n"
+        "main()\n"
+    )
+    words = ["eval", "synthetic", str(scenes), "--route", "dense", "-o", str(out)]
+    dead = subprocess.run([sys.executable, "-c", program, *words], check=False)
+    assert dead.returncode == -9
+    assert not (out / "metrics.json").exists()
+    # torn by the kill
+    with open(out / ".metrics.t2s-work" / "journal.jsonl", "a", encoding="utf-8") as stream:
+        stream.write('{"kind": "tile", "na')
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    assert "3 tiles, 2 of them done before" in result.output
+    whole = tmp_path / "whole"
+    assert run(*words[:-1], whole).exit_code == 0
+    resumed, fresh = _metrics(out), _metrics(whole)
+    for record in (resumed, fresh):
+        del record["seconds_per_tile"]
+    assert resumed == fresh
+
+
+def test_other_settings_start_anew(scenes: Path, run: Run, tmp_path: Path) -> None:
+    from t2s_rt.evaluation.journal import EvalJournal, EvalRecord
+
+    out = tmp_path / "out"
+    (out / ".metrics.t2s-work").mkdir(parents=True)
+    journal = EvalJournal(out / ".metrics.t2s-work" / "journal.jsonl", "another run")
+    journal.add(EvalRecord("900000", [[1]], 1.0, 0))
+    journal.close()
+    result = run("eval", "synthetic", scenes, "--route", "dense", "--limit", 1, "-o", out)
+    assert result.exit_code == 0, result.output
+    assert "other settings were discarded" in result.output
+    assert "done before" not in result.output
+    assert np.sum(_metrics(out)["confusion"]["pixels"]) == 96 * 96
+
+
+def test_an_empty_root_is_no_scene(run: Run, tmp_path: Path) -> None:
+    root = tmp_path / "empty"
+    root.mkdir()
+    result = run("eval", "loveda", root, "-o", tmp_path / "out")
+    assert result.exit_code == 4
+    assert "Val/Urban/images_png" in result.output and "an empty folder" in result.output
+    assert run("eval", "mars", root).exit_code == 2
+
+
+def test_a_broken_tile_is_listed_and_the_rest_counts(run: Run, tmp_path: Path) -> None:
+    root, out = tmp_path / "root", tmp_path / "out"
+    for name, value in (("a", 1), ("b", 9)):
+        for folder, pixels in (
+            ("images", np.full((64, 64, 3), 120, np.uint8)),
+            ("labels", np.full((64, 64), value, np.uint8)),
+        ):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(root / folder / f"{name}.png"), pixels)
+    result = run("eval", "loveda", root, "--route", "dense", "-o", out)
+    assert result.exit_code == 6, result.output
+    record = _metrics(out)
+    assert record["tiles"] == 1
+    assert [entry["tile"] for entry in record["failed"]] == ["b"]
+    absent = {name for name, iou in record["per_class_iou"].items() if iou is None}
+    predicted = np.array(record["confusion"]["pixels"]).sum(0) > 0
+    names = record["confusion"]["classes"]
+    assert absent == {n for n, hit in zip(names, predicted, strict=True) if not hit} - {
+        "background"
+    }
+
+
+@pytest.mark.parametrize("name", list(DATASETS))
+def test_own_prompts_are_words_that_nano_knows(name: str) -> None:
+    bundle = load_bundle(None)
+    spec = dataset_spec(name)
+    wording = Wording.of_bundle(spec, bundle)
+    assert bundle.text.words is not None
+    assert {word for item in wording.prompts for word in item.phrases} <= set(bundle.text.words)
+    assert wording.without == (("human",) if name == "uavid" else ())
+    asked = wording.words_by_class(spec)
+    unasked = {c.name for c in spec.classes if not c.words} | set(wording.without)
+    assert {key for key, words in asked.items() if words is None} == unasked
+
+
+def test_a_pack_is_mapped_by_its_words() -> None:
+    bundle = load_bundle(None)
+    assert bundle.default_pack is not None
+    pack = load_pack(bundle.default_pack, bundle)
+    wording = Wording.of_pack(dataset_spec("loveda"), pack)
+    means = {
+        prompt.name: None if target is None else dataset_spec("loveda").names[target]
+        for prompt, target in zip(wording.prompts, wording.targets, strict=True)
+    }
+    assert means["tree"] == "forest" and means["field"] == "agricultural"
+    assert means["bare ground"] == "barren" and means["car"] is None
