@@ -128,6 +128,7 @@ class Evaluation:
         self._spec, self._tiles, self._wording, self._pack = spec, tiles, wording, pack
         self._directory, self._about, self._overwrite = directory, about, overwrite
         self._failed, self._alone, self._worst = dict(broken or {}), alone, worst
+        self._scores: dict[int, float] = {}
         none = len(spec.classes) if spec.sink is None else spec.sink
         targets = [none if target is None else target for target in wording.targets]
         self._table = np.array([none, *targets], np.uint8)
@@ -237,23 +238,26 @@ class Evaluation:
         place: Workplace,
     ) -> None:
         """Keep a tile's prediction while it is among the worst."""
-        kept = [i for i, _ in self._ranked(journal)[: self._worst]]
-        score = segmentation_figures(self._spec, matrix.counts)["miou"]
-        bound = self._ranked(journal)[self._worst - 1][1] if len(kept) >= self._worst > 0 else None
-        if self._worst and (bound is None or score <= bound):
+        before = self._ranked(journal)[: self._worst]
+        score = self._score(matrix.counts)
+        full = len(before) >= self._worst
+        if self._worst and (not full or score < before[-1][1]):
             save_png(_kept(place, index), labels)
-            if bound is not None and score < bound:
-                _kept(place, kept[-1]).unlink(missing_ok=True)
+            if full:
+                _kept(place, before[-1][0]).unlink(missing_ok=True)
+
+    def _score(self, counts: NDArray[np.int64]) -> float:
+        return ConfusionMatrix.of(matrix_names(self._spec), counts).miou(
+            range(len(self._spec.classes))
+        )
 
     def _ranked(self, journal: EvalJournal) -> list[tuple[int, float]]:
-        """Judged tiles by their own mIoU, the worst first."""
-        found = []
+        """Judged tiles by their own mIoU, the worst first, earlier ones before equal ones."""
         for index, tile in enumerate(self._tiles):
             record = journal.records.get(tile.name)
-            if record is not None and record.counts:
-                counts = np.array(record.counts, np.int64)
-                found.append((index, float(segmentation_figures(self._spec, counts)["miou"])))
-        return sorted(found, key=lambda pair: pair[1])
+            if record is not None and record.counts and index not in self._scores:
+                self._scores[index] = self._score(np.array(record.counts, np.int64))
+        return sorted(self._scores.items(), key=lambda pair: (pair[1], pair[0]))
 
     def _write(
         self, pipeline: Pipeline, journal: EvalJournal, place: Workplace, progress: Progress
@@ -263,7 +267,7 @@ class Evaluation:
             if len(record["worst"]) >= self._worst:
                 break
             labels = cv2.imread(str(_kept(place, index)), cv2.IMREAD_GRAYSCALE)
-            if labels is None:  # one of several equally bad ones that was not kept
+            if labels is None:  # lost with the kill that came before its journal line
                 continue
             tile = self._tiles[index]
             name = re.sub(r"[^A-Za-z0-9.-]+", "_", tile.name)

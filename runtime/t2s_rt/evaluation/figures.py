@@ -15,7 +15,14 @@ from t2s_rt import __version__
 from t2s_rt.evaluation.datasets import DatasetSpec
 from t2s_rt.evaluation.segmentation import ConfusionMatrix
 
-__all__ = ["SCHEMA_VERSION", "NONE", "matrix_names", "metrics_markdown", "segmentation_figures"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "NONE",
+    "matrix_names",
+    "metrics_markdown",
+    "segmentation_figures",
+    "versions",
+]
 
 SCHEMA_VERSION = 1
 """Of ``metrics.json``."""
@@ -36,8 +43,7 @@ def segmentation_figures(spec: DatasetSpec, counts: NDArray[np.int64]) -> dict[s
         spec: the data set.
         counts: confusion matrix in pixels over ``matrix_names``, rows are truth.
     """
-    matrix = ConfusionMatrix(matrix_names(spec))
-    matrix.counts = counts
+    matrix = ConfusionMatrix.of(matrix_names(spec), counts)
     own = range(len(spec.classes))
     iou = matrix.iou().tolist()
     return {

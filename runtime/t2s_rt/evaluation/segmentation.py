@@ -36,6 +36,13 @@ class ConfusionMatrix:
         self.ignore = tuple(ignore)
         self.counts: NDArray[np.int64] = np.zeros((len(names), len(names)), np.int64)
 
+    @classmethod
+    def of(cls, names: Sequence[str], counts: NDArray[np.int64]) -> ConfusionMatrix:
+        """A matrix of counts that were made before, int64 [classes, classes]."""
+        matrix = cls(names)
+        matrix.counts = counts
+        return matrix
+
     def add(self, truth: NDArray[np.integer], prediction: NDArray[np.integer]) -> None:
         """Count one image.
 
