@@ -157,6 +157,8 @@ class Evaluation:
                 record = self._write(pipeline, journal, place, progress)
             finally:
                 journal.close()
+                if not journal.records:
+                    place.remove()  # nothing to go on with
             self._drop_earlier()
             place.publish()
         finally:

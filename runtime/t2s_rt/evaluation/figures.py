@@ -16,8 +16,8 @@ from t2s_rt.evaluation.datasets import DatasetSpec
 from t2s_rt.evaluation.segmentation import ConfusionMatrix
 
 __all__ = [
-    "SCHEMA_VERSION",
     "NONE",
+    "SCHEMA_VERSION",
     "matrix_names",
     "metrics_markdown",
     "segmentation_figures",

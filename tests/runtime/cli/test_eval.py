@@ -138,13 +138,76 @@ def test_other_settings_start_anew(scenes: Path, run: Run, tmp_path: Path) -> No
     assert np.sum(_metrics(out)["confusion"]["pixels"]) == 96 * 96
 
 
+def test_only_the_worst_tiles_become_pictures(scenes: Path, tmp_path: Path) -> None:
+    from t2s_rt.evaluation.datasets import find_items
+    from t2s_rt.evaluation.evaluate import Evaluation, eval_tiles
+    from t2s_rt.evaluation.figures import segmentation_figures
+    from t2s_rt.evaluation.journal import EvalJournal
+    from t2s_rt.pipeline import SilentProgress
+
+    spec, bundle = dataset_spec("synthetic"), load_bundle(None)
+    assert bundle.default_pack is not None
+    pack = load_pack(bundle.default_pack, bundle)
+    tiles, _ = eval_tiles(spec, find_items(spec, scenes)[0])
+    scores = {}
+    add = EvalJournal.add
+
+    def watched(journal: EvalJournal, record: Any) -> None:
+        scores[record.name] = segmentation_figures(spec, np.array(record.counts))["miou"]
+        add(journal, record)
+
+    with Pipeline.from_bundle(bundle, route="dense") as pipeline, pytest.MonkeyPatch.context() as m:
+        m.setattr(EvalJournal, "add", watched)
+        wording = Wording.of_pack(spec, pack)
+        record = Evaluation(
+            spec, tiles, wording, pack, tmp_path, {"split": "val", "limit": None}, worst=1
+        ).run(pipeline, SilentProgress())
+    assert len(scores) == 3
+    assert [entry["tile"] for entry in record["worst"]] == [min(scores, key=lambda k: scores[k])]
+    assert len(list(tmp_path.glob("worst_*.png"))) == 1
+
+
 def test_an_empty_root_is_no_scene(run: Run, tmp_path: Path) -> None:
     root = tmp_path / "empty"
     root.mkdir()
     result = run("eval", "loveda", root, "-o", tmp_path / "out")
     assert result.exit_code == 4
     assert "Val/Urban/images_png" in result.output and "an empty folder" in result.output
+    assert list((tmp_path / "out").iterdir()) == []
     assert run("eval", "mars", root).exit_code == 2
+
+
+def test_labels_that_are_none_of_the_sets_leave_nothing_behind(run: Run, tmp_path: Path) -> None:
+    root, out = tmp_path / "root", tmp_path / "out"
+    for folder, pixels in (
+        ("images", np.zeros((8, 8, 3), np.uint8)),
+        ("labels", np.full((8, 8), 9)),
+    ):
+        (root / folder).mkdir(parents=True)
+        assert cv2.imwrite(str(root / folder / "a.png"), pixels.astype(np.uint8))
+    result = run("eval", "loveda", root, "-o", out)
+    assert result.exit_code == 4 and "found 9" in result.output
+    assert list(out.iterdir()) == []
+
+
+def test_loveda_in_its_own_folders_with_a_pack(run: Run, tmp_path: Path) -> None:
+    root, out = tmp_path / "LoveDA", tmp_path / "out"
+    for area, label in (("Urban", 2), ("Rural", 0)):
+        for folder, pixels in (
+            ("images_png", np.full((64, 64, 3), 90, np.uint8)),
+            ("masks_png", np.full((64, 64), label, np.uint8)),
+        ):
+            (root / "Val" / area / folder).mkdir(parents=True)
+            assert cv2.imwrite(str(root / "Val" / area / folder / "1.png"), pixels)
+    pack = load_bundle(None).default_pack
+    result = run("eval", "loveda", root, "--route", "dense", "--pack", pack, "-o", out)
+    assert result.exit_code == 0, result.output
+    record = _metrics(out)
+    # the tile without a labelled pixel is no figure's
+    assert (record["tiles"], record["unlabelled_tiles"]) == (1, 1)
+    pixels = np.array(record["confusion"]["pixels"])
+    assert pixels.sum() == pixels[1].sum() == 64 * 64
+    assert record["prompts"]["agricultural"] == ["field"]
 
 
 def test_a_broken_tile_is_listed_and_the_rest_counts(run: Run, tmp_path: Path) -> None:
