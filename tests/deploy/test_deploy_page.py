@@ -6,7 +6,6 @@ import re
 import shlex
 import subprocess
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -60,8 +59,6 @@ def test_the_page_names_all_that_a_deployment_needs() -> None:
 @pytest.mark.parametrize("words", named_commands(), ids=" ".join)
 def test_every_command_and_option_exists(words: list[str]) -> None:
     command, rest = command_of(list(words))
-    if words[0] in ("build", "verify") and find_spec(f"t2s_engines.{words[0]}") is None:
-        pytest.skip(f"the command {words[0]} is not part of this checkout yet")
     assert command is not None, words
     known = {name for parameter in command.params for name in parameter.opts}
     used = {word.partition("=")[0] for word in rest if re.match(r"--?[a-z]", word)}
