@@ -27,7 +27,7 @@ from t2s_rt.backends.options import BackendOptions
 from t2s_rt.backends.tensorrt import TensorRtSession
 from t2s_rt.backends.tensorrt.readiness import engines_missing
 from t2s_rt.bundle import GraphEntry
-from t2s_rt.contracts import Role
+from t2s_rt.contracts import TEXT_ROLES
 from t2s_rt.errors import BackendError, MissingExtraError, UsageError
 
 __all__ = ["BACKENDS", "AutoBackend", "BackendKind", "choose_backend", "open_session"]
@@ -35,8 +35,6 @@ __all__ = ["BACKENDS", "AutoBackend", "BackendKind", "choose_backend", "open_ses
 Opener = Callable[[GraphEntry, BackendOptions, str], Session]
 Graphs = Callable[[str], Sequence[GraphEntry]]
 """From a device (``"cpu"`` or ``"gpu"``) to the graphs that would be opened there."""
-
-_TEXT_ROLES: tuple[Role, ...] = ("detector_text", "clip_text")
 
 
 def _nothing_missing() -> str | None:
@@ -205,7 +203,7 @@ def open_session(
     if threads is not None:
         chosen = replace(chosen, threads=threads)
     choice = backend if isinstance(backend, AutoBackend) else choose_backend(backend)
-    if entry.role in _TEXT_ROLES and not choice.kind.text:
+    if entry.role in TEXT_ROLES and not choice.kind.text:
         reason = f"{choice.kind.name} runs no text encoders"
         choice = replace(choose_backend("onnxruntime-cpu"), reason=reason)
     return choice.kind.open(entry, chosen, choice.reason)

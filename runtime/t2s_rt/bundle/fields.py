@@ -99,6 +99,22 @@ class JsonObject:
             self.fail(f"a number in {low:g}..{high:g}", value, key)
         return float(value)
 
+    def schema_version(self, known: int, remedy: str, newer: str | None = None) -> None:
+        """Refuse a ``schema_version`` other than the known one.
+
+        Args:
+            known: the version that this program reads.
+            remedy: what to do about another one.
+            newer: what to do about a newer one, if that is something else.
+        """
+        found = self.integer("schema_version", 0, 2**31)
+        if found != known:
+            advice = newer if newer is not None and found > known else remedy
+            raise self._error(
+                f"{self._where}: schema version {found}, but this t2s-rt reads version {known}; "
+                f"{advice}"
+            )
+
     def flag(self, key: str) -> bool:
         """True or false."""
         value = self._value.get(key, _MISSING)

@@ -202,12 +202,7 @@ def parse_manifest(text: str | bytes, where: str = MANIFEST_NAME) -> BundleManif
         BundleError: naming the field, what was expected and what was found.
     """
     root = parse_json(text, where, BundleError)
-    version = root.integer("schema_version", 0, 2**31)
-    if version != SCHEMA_VERSION:
-        raise BundleError(
-            f"{where}: schema version {version}, but this t2s-rt reads version {SCHEMA_VERSION}; "
-            + ("update t2s-rt" if version > SCHEMA_VERSION else "export the bundle anew")
-        )
+    root.schema_version(SCHEMA_VERSION, "export the bundle anew", newer="update t2s-rt")
     graphs = tuple(_graph(item) for item in root.objects("graphs", 256))
     manifest = BundleManifest(
         name=root.text("name", NAME_PATTERN),

@@ -17,6 +17,7 @@ __all__ = [
     "batch_opt",
     "bundle_opt",
     "engine_cache_opt",
+    "output_opt",
     "overwrite_opt",
     "precision_opt",
     "route_opt",
@@ -88,6 +89,19 @@ def engine_cache_opt(function: _F) -> _F:
         metavar="DIR",
         help="Folder of TensorRT engines.  [default: engines in T2S_CACHE or ~/.cache/t2s-rt]",
     )(function)
+
+
+def output_opt(default: str) -> Callable[[_F], _F]:
+    """``-o``: the folder of the outputs."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path),
+        default=Path(default),
+        show_default=True,
+        metavar="DIR",
+        help="Folder for the outputs; made if missing.",
+    )
 
 
 def threads_opt(function: _F) -> _F:

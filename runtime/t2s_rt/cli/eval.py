@@ -12,6 +12,7 @@ from t2s_rt.cli._options import (
     backend_opt,
     bundle_opt,
     engine_cache_opt,
+    output_opt,
     overwrite_opt,
     precision_opt,
     route_opt,
@@ -52,15 +53,7 @@ def register(group: click.Group) -> None:
 @allow_unverified_opt
 @threads_opt
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="At most so many tiles.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("eval"),
-    show_default=True,
-    metavar="DIR",
-    help="Folder for the outputs; made if missing.",
-)
+@output_opt("eval")
 @overwrite_opt
 def evaluate(
     dataset: str,

@@ -14,6 +14,7 @@ from t2s_rt.cli._options import (
     batch_opt,
     bundle_opt,
     engine_cache_opt,
+    output_opt,
     overwrite_opt,
     precision_opt,
     route_opt,
@@ -52,15 +53,7 @@ def register(group: click.Group) -> None:
 )
 @bundle_opt
 @route_opt
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("map"),
-    show_default=True,
-    metavar="DIR",
-    help="Folder for the outputs; made if missing.",
-)
+@output_opt("map")
 @click.option(
     "--gsd",
     type=float,

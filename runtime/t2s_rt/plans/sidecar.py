@@ -57,12 +57,7 @@ class Sidecar:
             BackendError: naming the field, what was expected and what was found.
         """
         root = parse_json(text, where, BackendError)
-        version = root.integer("schema_version", 0, 2**31)
-        if version != SIDECAR_VERSION:
-            raise BackendError(
-                f"{where}: schema version {version}, but this t2s-rt reads version "
-                f"{SIDECAR_VERSION}; run t2s-rt build again"
-            )
+        root.schema_version(SIDECAR_VERSION, "run t2s-rt build again")
         plan = root.child("plan")
         root.child("key")
         return cls(

@@ -82,12 +82,7 @@ def decode_pack(data: bytes, where: str = "prompt pack") -> PromptPack:
         PackError: the bytes are no pack of this version, or contradict themselves.
     """
     meta, tensors = _open(data, where)
-    version = meta.integer("schema_version", 0, 2**31)
-    if version != PACK_SCHEMA_VERSION:
-        raise PackError(
-            f"{where}: schema version {version}, but this t2s-rt reads version "
-            f"{PACK_SCHEMA_VERSION}; make the pack again with t2s-rt prompts"
-        )
+    meta.schema_version(PACK_SCHEMA_VERSION, "make the pack again with t2s-rt prompts")
     classes, spans = _classes(meta, where)
     other = meta.texts("other_words")
     ids = tensors["token_ids"]
