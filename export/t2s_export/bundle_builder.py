@@ -28,10 +28,10 @@ import onnx
 import torch
 
 import t2s_rt
-from t2s_engines.graphs.files import SharedWeights, save_model
 from t2s_engines.preflight import check
 from t2s_export.errors import ExportError
-from t2s_export.graphs.storage import StorageReport, store_float16
+from t2s_export.graph_store import SHARED_WEIGHTS, BuiltGraph, GraphStore
+from t2s_export.graphs.storage import store_float16
 from t2s_export.graphs.to_onnx import ExportedGraph, export_graph
 from t2s_export.parity import TOLERANCES, GraphParity, Tolerance, check_parity
 from t2s_export.parity_cases import Case
@@ -39,7 +39,6 @@ from t2s_export.precision import (
     DEFAULT_TRIALS,
     FLOAT16_TOLERANCES,
     Calibration,
-    Decision,
     check_float16,
     choose_islands,
     from_cases,
@@ -70,17 +69,6 @@ __all__ = [
 
 _PACK_NAME = "default_pack.safetensors"
 _TOKENIZER_NAME = "{}_tokenizer.json"
-
-_WEIGHTS: Mapping[Role, str] = {
-    "detector": "detector.weights",
-    "mask_encoder": "sam.weights",
-    "mask_decoder": "sam.weights",
-    "mask_decoder_local": "sam.weights",
-    "clip_image": "clip.weights",
-    "clip_dense": "clip.weights",
-    "clip_patches": "clip.weights",
-}
-"""The file of weights by role; text encoders have none and are float32 only."""
 
 
 @dataclass(frozen=True)
@@ -148,28 +136,6 @@ class BundlePlan:
     precisions: tuple[Precision, ...] = ("fp32", "fp16")
 
 
-@dataclass(frozen=True)
-class BuiltGraph:
-    """One graph that was written and proven.
-
-    Attributes:
-        record: its entry of the manifest. While the bundle is being built, the shared file of
-            weights is not on it yet: it still grows.
-        nodes: operators in the file.
-        bytes: what it adds to the bundle: its file and the weights that no graph before it had.
-        storage: what became float16 in a float32 graph; None for a float16 graph.
-        parity: how far it is from its module, or a float16 graph from the float32 one.
-        decision: on the islands of a float16 graph; None for a float32 graph.
-    """
-
-    record: GraphRecord
-    nodes: int
-    bytes: int
-    storage: StorageReport | None
-    parity: GraphParity
-    decision: Decision | None = None
-
-
 def exporter_name() -> str:
     """What wrote the bundle, for the manifest."""
     return f"t2s-rt {t2s_rt.__version__}, torch {torch.__version__}, onnx {onnx.__version__}"
@@ -201,7 +167,7 @@ def build_bundle(
         BundleError: the runtime would refuse the bundle.
     """
     with _whole_folder(target, replace_existing) as folder:
-        store = _Store(folder)
+        store = GraphStore(folder)
         built: list[BuiltGraph] = []
         for job in jobs:
             for graph in _build_graphs(job, store, plan.precisions):
@@ -214,56 +180,15 @@ def build_bundle(
     return tuple(built)
 
 
-class _Store:
-    """The folder that graphs are written to, with the weights that they share."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._shared: dict[str, SharedWeights] = {}
-
-    def save(
-        self, exported: ExportedGraph, precision: Precision
-    ) -> tuple[Path, tuple[FileRecord, ...], int]:
-        """Write one graph.
-
-        Returns:
-            Its file, the records of the files that are its own, and the bytes that the bundle
-            grew by.
-        """
-        weights = None
-        if exported.role in _WEIGHTS:
-            name = _WEIGHTS[exported.role]
-            weights = self._shared.setdefault(name, SharedWeights(self.folder / name))
-        before = 0 if weights is None else weights.bytes
-        path = self.folder / f"{exported.role}.{precision}.onnx"
-        files = save_model(exported.to_model(), path, weights=weights)
-        own = [file for file in files if weights is None or file != weights.path]
-        records = tuple(file_record(self.folder, file.name) for file in own)
-        shared = 0 if weights is None else weights.bytes - before
-        return path, records, sum(record.bytes for record in records) + shared
-
-    def final(self, graphs: Iterable[BuiltGraph]) -> Iterator[BuiltGraph]:
-        """The graphs with their shared weights on record, now that no graph is to come."""
-        records = {
-            name: file_record(self.folder, name)
-            for name, weights in self._shared.items()
-            if weights.bytes
-        }
-        for graph in graphs:
-            shared = records.get(_WEIGHTS.get(graph.record.role, ""))
-            more = () if shared is None else (shared,)
-            yield replace(graph, record=replace(graph.record, files=(*graph.record.files, *more)))
-
-
 def _build_graphs(
-    job: GraphJob, store: _Store, precisions: Sequence[Precision]
+    job: GraphJob, store: GraphStore, precisions: Sequence[Precision]
 ) -> Iterator[BuiltGraph]:
     """Export, store, check and record one job's graphs."""
     if not job.cases:
         raise ExportError(f"expected inputs to trace {job.role} with, found none")
     exported = export_graph(job.role, job.module, job.cases[0].feeds)
     half = decision = None
-    if "fp16" in precisions and job.role in _WEIGHTS:
+    if "fp16" in precisions and job.role in SHARED_WEIGHTS:
         inputs = job.calibration or from_cases(_smaller(job.cases))
         decision = choose_islands(job.role, exported.graph, inputs, trials=job.trials)
         half = replace(exported, graph=typed_float16(exported.graph, decision.islands))

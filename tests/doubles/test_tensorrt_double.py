@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,14 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from tests.doubles import (
     RELEASES,
     Control,
     DeviceInfo,
-    child_environment,
     tensorrt_double,
 )
+from tests.doubles.user import Heard, build, load, run
 from tests.trt.doubled import small_model
 
 ROOT = Path(__file__).parents[2]
@@ -38,88 +35,6 @@ def double(request: pytest.FixtureRequest) -> Iterator[Control]:
 def ten() -> Iterator[Control]:
     with tensorrt_double("10.13") as control:
         yield control
-
-
-class Heard:
-    """A logger's messages."""
-
-    def __init__(self, trt: Any) -> None:
-        texts: list[str] = []
-
-        class Keeper(trt.ILogger):  # type: ignore[misc]
-            def __init__(self) -> None:
-                super().__init__()
-
-            def log(self, severity: Any, msg: str) -> None:
-                if severity <= trt.ILogger.ERROR:
-                    texts.append(msg)
-
-        self.texts = texts
-        self.logger = Keeper()
-
-    def __contains__(self, words: str) -> bool:
-        return any(words in text for text in self.texts)
-
-
-def build(
-    heard: Heard,
-    content: bytes | None = None,
-    *,
-    flags: tuple[str, ...] = (),
-    profile: tuple[tuple[int, ...], ...] | None = ((1, 3), (2, 3), (4, 3)),
-    typed: bool = True,
-    **settings: Any,
-) -> Any:
-    """Build the small model as a user does; None where the builder gives none."""
-    import tensorrt as trt
-
-    builder = trt.Builder(heard.logger)
-    kinds = trt.NetworkDefinitionCreationFlag.__members__
-    kind = kinds.get("STRONGLY_TYPED") if typed else None
-    network = builder.create_network(1 << int(kind if kind is not None else 0))
-    parser = trt.OnnxParser(network, heard.logger)
-    assert parser.parse(content or small_model()), parser.get_error(0).desc()
-    config = builder.create_builder_config()
-    for name in flags:
-        config.set_flag(trt.BuilderFlag.__members__[name])
-    for name, value in settings.items():
-        setattr(config, name, value)
-    if profile:
-        shapes = builder.create_optimization_profile()
-        shapes.set_shape("x", *profile)
-        assert config.add_optimization_profile(shapes) == 0
-    return builder.build_serialized_network(network, config)
-
-
-def load(heard: Heard, plan: Any, **settings: Any) -> Any:
-    import tensorrt as trt
-
-    runtime = trt.Runtime(heard.logger)
-    for name, value in settings.items():
-        setattr(runtime, name, value)
-    return runtime.deserialize_cuda_engine(plan)
-
-
-def run(engine: Any, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Run an engine once on a stream of its own, and clean up."""
-    from cuda.bindings import runtime as rt
-
-    context = engine.create_execution_context()
-    assert context.set_input_shape("x", x.shape)
-    y = np.zeros(tuple(context.get_tensor_shape("y")), np.float32)
-    _, stream = rt.cudaStreamCreate()
-    places = [rt.cudaMalloc(array.nbytes)[1] for array in (x, y)]
-    for name, place in zip("xy", places, strict=True):
-        assert context.set_tensor_address(name, place)
-    kinds = rt.cudaMemcpyKind
-    rt.cudaMemcpyAsync(places[0], x, x.nbytes, kinds.cudaMemcpyHostToDevice, stream)
-    assert context.execute_async_v3(stream)
-    rt.cudaMemcpyAsync(y, places[1], y.nbytes, kinds.cudaMemcpyDeviceToHost, stream)
-    assert rt.cudaStreamSynchronize(stream) == (0,)
-    for place in places:
-        rt.cudaFree(place)
-    rt.cudaStreamDestroy(stream)
-    return y
 
 
 def test_every_release_computes(double: Control) -> None:
@@ -425,45 +340,3 @@ def test_reading_past_the_end_and_crooked_addresses_are_faults() -> None:
         assert rt.cudaStreamSynchronize(0) == (700,)
         assert "not aligned" in double.device.faults[0]
         assert "tensor y: 32 bytes" in double.device.faults[1]
-
-
-CHILD = """
-import tensorrt as trt
-logger = trt.Logger(trt.Logger.ERROR)
-builder = trt.Builder(logger)
-network = builder.create_network(2)
-import sys
-assert trt.OnnxParser(network, logger).parse_from_file(sys.argv[1])
-config = builder.create_builder_config()
-profile = builder.create_optimization_profile()
-profile.set_shape("x", (1, 3), (2, 3), (4, 3))
-config.add_optimization_profile(profile)
-plan = builder.build_serialized_network(network, config)
-with open(sys.argv[2], "wb") as stream:
-    stream.write(plan)
-"""
-
-
-@pytest.mark.parametrize("kill", [0, 3])
-def test_a_child_process_gets_the_doubles_and_can_be_killed(tmp_path: Path, kill: int) -> None:
-    (tmp_path / "small.onnx").write_bytes(small_model())
-    control = Control("10.13.3.9", kill_at_step=kill, build_log=str(tmp_path / "log"))
-    control.device.info = DeviceInfo(name="child's", compute_capability=(8, 6))
-    command = [sys.executable, "-m", "tests.doubles.run", "10.13", "-c", CHILD]
-    done = subprocess.run(
-        [*command, str(tmp_path / "small.onnx"), str(tmp_path / "plan")],
-        cwd=ROOT,
-        env={**os.environ, **child_environment(control)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    lines = [line.split()[1] for line in (tmp_path / "log").read_text().splitlines()]
-    if kill:
-        assert done.returncode == -signal.SIGKILL
-        assert lines == ["start"]
-        assert not (tmp_path / "plan").exists()
-        return
-    assert done.returncode == 0, done.stderr
-    assert lines == ["start", "done"]
-    assert b"child's" in (tmp_path / "plan").read_bytes()

@@ -195,7 +195,7 @@ def test_a_full_disk_is_an_output_error(tmp_path: Path, monkeypatch: pytest.Monk
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("t2s_export.bundle_builder.save_model", full)
+    monkeypatch.setattr("t2s_export.graph_store.save_model", full)
     with pytest.raises(OutputError, match="No space left on device"):
         build_bundle(PLAN, jobs(), tmp_path / "toy")
     assert list(tmp_path.iterdir()) == []

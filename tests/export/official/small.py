@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+from click.testing import CliRunner, Result
 from tests.export.sam.conftest import SMALL as SAM
 from tests.oracles import grounding_dino_original, openai_clip, originals, transformers_models
 from tests.oracles.weights import randomise
@@ -26,6 +27,7 @@ from t2s_export.architectures.sam import Sam
 from t2s_export.checkpoints import table
 from t2s_export.checkpoints.table import Architecture
 from t2s_export.official.presets import Preset
+from t2s_rt.cli.main import cli
 
 CLIP = ClipConfig(
     image_size=64,
@@ -136,3 +138,8 @@ def copy_vocabularies(folder: Path, test_data: Path) -> None:
     }
     for source, name in places.items():
         shutil.copy(test_data / "tokenizers" / source, folder / name)
+
+
+def run(*arguments: object) -> Result:
+    """``t2s-rt`` with these words."""
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -17,58 +16,28 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
 from safetensors.numpy import load_file
 from tests.export.official import small
+from tests.export.official.small import run
 
 from t2s_engines.preflight import check
 from t2s_export.bundle_builder import GraphJob
-from t2s_export.cli import export as export_group
 from t2s_export.official import export as export_module
-from t2s_export.official.command import _command
 from t2s_export.official.export import export_official
 from t2s_export.official.jobs import ROLES_IN_ORDER, official_jobs
 from t2s_export.official.parts import Kind
 from t2s_export.official.presets import CLIP_TEMPLATES, ExportOptions
 from t2s_rt.backends import open_session
 from t2s_rt.bundle import load_bundle
-from t2s_rt.cli.main import cli
 from t2s_rt.contracts import TEXT_ROLES
 from t2s_rt.errors import PackError, UnknownWordError, UsageError
 from t2s_rt.prompts import build_pack, load_pack
 
+pytestmark = pytest.mark.usefixtures("known_small")
+
 SUFFIXES = ("labels.tif", "labels.tif.aux.xml", "confidence.tif", "geojson", "preview.png", "json")
 WORDS = "building: house; photovoltaic panel; water"
-
-
-@pytest.fixture(scope="module")
-def checkpoints(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a file of every family, in the formats of their authors."""
-    folder = tmp_path_factory.mktemp("checkpoints")
-    small.save_sam(folder / "sam.pth")
-    small.save_detector(folder / "dino.pth")
-    small.save_openai_clip(folder / "clip.pt")
-    small.copy_vocabularies(folder, test_data)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def _small() -> Iterator[None]:
-    with small.known():
-        yield
-
-
-@pytest.fixture(scope="module")
-def preset() -> Iterator[click.Command]:
-    """``t2s-rt export small``."""
-    command = _command(small.PRESET)
-    export_group.add_command(command)
-    yield command
-    export_group.commands.pop(small.PRESET.name)
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -332,34 +301,6 @@ def _padded(pack: Any, total: int, image: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        (("--sam", "{}/clip.pt"), 3, "expected a checkpoint of sam, found one of clip"),
-        (("--checkpoints", "{}/none"), 3, "expected a folder of checkpoints"),
-        (("--clip-size", "100"), 2, "multiple of the patch size 16"),
-        (("--detector-size", "130"), 2, "multiple of 32"),
-        (("--gsd", "0"), 2, "ground resolution"),
-        (("--gelu", "--name", "../up"), 2, "name"),
-    ],
-)
-def test_what_cannot_be_exported(
-    preset: click.Command,
-    checkpoints: Path,
-    tmp_path: Path,
-    arguments: tuple[str, ...],
-    code: int,
-    message: str,
-) -> None:
-    words = [word.format(checkpoints) for word in arguments]
-    target = tmp_path / "out"
-    done = run("export", "small", "--checkpoints", checkpoints, "-o", target, *small.SIZES, *words)
-    assert done.exit_code == code, done.output
-    error = done.stderr.splitlines()[-1]
-    assert error.startswith("error: ") and message in error
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize("words", ["<|endoftext|>", "a <|startoftext|> b", "建物", "\u2c71"])
 def test_markers_and_letters_that_are_no_words_are_refused(bundle_folder: Path, words: str) -> None:
     with pytest.raises(UnknownWordError, match="does not know"):
@@ -376,20 +317,6 @@ def test_a_caption_that_is_too_long_is_refused(bundle_folder: Path) -> None:
     words = ";".join(f"word{i}" for i in range(120))
     with pytest.raises(UsageError, match="at most 256"):
         build_pack(load_bundle(bundle_folder), words)
-
-
-def test_of_two_detectors_one_must_be_named(
-    preset: click.Command, checkpoints: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "both"
-    shutil.copytree(checkpoints, folder)
-    shutil.copy(folder / "dino.pth", folder / "dino_again.pth")
-    words = ("--checkpoints", folder, "-o", tmp_path / "out", *small.SIZES)
-    done = run("export", "small", *words)
-    assert done.exit_code == 3
-    (option,) = re.findall(r"name the one to use with (--\S+)", done.stderr)
-    named = run("export", "small", *words, option, folder / "dino.pth", "--clip-size", "100")
-    assert "expected a CLIP size" in named.stderr  # so it got past the clash
 
 
 def test_calibration_images_decide_the_precision_and_are_on_record(
