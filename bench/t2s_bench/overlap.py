@@ -242,8 +242,10 @@ def overlap_table(record: dict[str, Any]) -> str:
             f"{scene['height'] * scene['width']} pixels.",
             "",
         ]
+    files = [f" {s['name']}" for s in record["scenes"] if s["kind"] == "file"]
+    command = f"t2s-rt bench overlap{''.join(files)} --rounds {record['rounds']}"
     lines.append(
         f"Route {record['route']}, {record['classes']} classes, bundle {record['bundle']}, "
-        f"{record['rounds']} rounds; `t2s-rt bench overlap`; {one_line(record['machine'])}."
+        f"{record['rounds']} rounds; `{command}`; {one_line(record['machine'])}."
     )
     return "\n".join(lines)

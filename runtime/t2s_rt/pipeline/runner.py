@@ -197,7 +197,10 @@ class SceneRunner:
 
     @property
     def _tiles_per_call(self) -> int:
-        return 1 if self._scorer is None else self._scorer.batch
+        """Tiles of a group: the batch, but never so many that a worker is left without any."""
+        if self._scorer is None:
+            return 1
+        return min(self._scorer.batch, max(1, -(-len(self.pending) // self._workers)))
 
     def _depth(self) -> int:
         """Tiles to read ahead."""

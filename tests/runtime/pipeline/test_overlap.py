@@ -78,6 +78,16 @@ def test_the_map_is_the_same_to_the_byte(
     assert said["encoders_side_by_side"] == way.get("side_by_side", False)
 
 
+def test_few_tiles_leave_no_worker_without_one(
+    bundle: Bundle, models: FakeModels, write_tif: WriteTif, tmp_path: Path
+) -> None:
+    path, pack = write_tif(paint_scene(TILE, 2 * TILE, *PATCHES)), pack_of(*NAMES)
+    with Pipeline.from_bundle(bundle, workers=2, batch=4) as pipeline:
+        report = pipeline(path, pack, tmp_path / "out")
+    assert 2 <= report.tiles.total <= 4
+    assert report.timings.tiles_per_call == -(-report.tiles.total // 2) < 4
+
+
 @every_way
 def test_an_image_in_memory_is_the_same(
     way: dict[str, Any], bundle: Bundle, models: FakeModels, patchy: NDArray[np.uint8]
