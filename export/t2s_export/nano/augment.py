@@ -16,7 +16,9 @@ __all__ = ["Objects", "augment", "cartoon", "centre_frame", "objects_of", "photo
 
 _CROP_RANGE = (0.8, 1.25)
 """Stored pixels for a pixel of the frame, as far as the stored scene reaches."""
-_ALTERED = 0.15
+_WIDE_RANGE, _WIDE = (0.55, 1.8), 0.25
+"""The same for a share of the frames: pictures whose ground resolution nobody knows."""
+_ALTERED = 0.25
 """Share of frames whose pixels are altered."""
 _SHORT = 0.1
 """Share of frames that a small scene does not fill: black beyond, as the runtime pads tiles."""
@@ -133,10 +135,11 @@ def augment(sample: Sample, size: int, rng: np.random.Generator) -> Sample:
     """A random frame of ``size`` pixels: crop, scale, mirror, sensor, colour and noise.
 
     The crop's side is log-uniform around the frame's, so that ground resolution varies by about
-    20 % both ways. Some frames end early, as the tiles of small scenes do.
+    20 % both ways, and in some frames by 80 %. Some frames end early, as the tiles of small scenes
+    do.
     """
     stored = sample.image.shape[0]
-    low, high = (c * size for c in _CROP_RANGE)
+    low, high = (c * size for c in (_WIDE_RANGE if rng.random() < _WIDE else _CROP_RANGE))
     high = min(high, stored)
     low = min(low, high)
     side = round(math.exp(rng.uniform(math.log(low), math.log(high))))

@@ -30,7 +30,7 @@ __all__ = ["ClipBatch", "ClipStage", "group_log_probabilities"]
 
 CROP_SIZE = 64
 """Side of the crops of single objects, pixels."""
-_CROPS = 6
+_CROPS = 3
 _SMALL_FRAME, _SMALL_BATCH = 128, 3
 _WHOLE_FRAMES_FROM = 0.75
 """Share of the budget after which frames are whole; attention over small ones costs a quarter."""
@@ -146,7 +146,7 @@ class ClipStage:
         self.fresh = True
         self.shards = shards
         self.hyper = hyper or Hyper(
-            lr=1e-3, muon_rate=2.0, batch=1, warm_up=100, flat=0.3, ema=0.998
+            lr=1e-3, muon_rate=2.0, batch=2, warm_up=100, flat=0.3, ema=0.998
         )
         self._weights = torch.tensor(_CLASS_WEIGHTS)
 

@@ -21,11 +21,10 @@ from t2s_rt.errors import UsageError
 
 __all__ = ["CLIP_WINDOW", "LOCAL_CELLS", "ModelConfig", "build_model", "config_of", "nano_config"]
 
-CLIP_WINDOW = 192
-"""Side of the windows of dense CLIP, pixels: less than the frame that it was trained on. The
-softmax of a window's patches over each other is most of the cost and grows with its area, and
-it dilutes a patch: nine windows of 192 px see a tile better than four of 304, in six tenths of the
-time.
+CLIP_WINDOW = CLIP_NANO.image_size
+"""Side of the windows of dense CLIP, pixels. The softmax of a window's patches over each other
+grows with its area, and it dilutes a patch: nine windows of 192 px see a tile better than four of
+304, in six tenths of the time.
 """
 LOCAL_CELLS = 32
 """Side of the windows in which SAM decodes small boxes, image tokens."""

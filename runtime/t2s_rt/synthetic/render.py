@@ -19,6 +19,7 @@ from t2s_rt.errors import UsageError
 from t2s_rt.synthetic import ground, objects, roads, sensor, shadows
 from t2s_rt.synthetic.canvas import NOBODY, Block, Item
 from t2s_rt.synthetic.geometry import keyed_random
+from t2s_rt.synthetic.infrared import colour_infrared
 from t2s_rt.synthetic.layout import cell_plan, cells_in, view_box
 from t2s_rt.synthetic.plan import CELL_IDS, RIVER_IDS, RIVER_SPACING, Plan, river_axis
 from t2s_rt.synthetic.spec import RenderedScene, SceneObject, SceneSpec, georeference
@@ -107,6 +108,8 @@ def _render_block(spec: SceneSpec, block_row: int, block_col: int, size: int) ->
     objects.draw_trees(block, plans)
     shadows.shade_tops(block, plans)
     ground.add_grain(block)
+    if style.infrared:
+        block.image = colour_infrared(block, style.infrared)
     image = sensor.expose(block.image, style.sensor, _response(spec.seed), row, col)
     canvas = block.canvas[halo:-halo, halo:-halo]
     return _Rendered(image, canvas, block.items)

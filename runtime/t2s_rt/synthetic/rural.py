@@ -64,11 +64,11 @@ def farmland(plan: Plan, quad: Polygon) -> None:
     """Parcels of fields and meadows, hedges, single trees, farm tracks."""
     rnd = plan.rnd
     angle = main_direction(quad) + rnd.uniform(-0.05, 0.05)
-    target = rnd.choice((900.0, 2200.0, 5000.0, 12000.0))
+    target = rnd.choice((350.0, 900.0, 2200.0, 5000.0, 12000.0))
     aspect = rnd.choice((1.0, 1.0, 2.5, 4.0))
     plan.add_ground(0, quad, lawn(plan), LOW_VEGETATION)
     margin = rnd.choice((0.15, 0.4, 0.8, 1.6))
-    hedges = rnd.choice((0.0, 0.0, 0.1, 0.3))
+    hedges, belts = rnd.choice((0.0, 0.0, 0.1, 0.3)), rnd.choice((0.0, 0.0, 0.06, 0.16))
     for part in plan.parts(subdivide(quad, rnd, target, angle, aspect)):
         inner = inset(part, margin * rnd.uniform(0.6, 1.5))
         if len(inner) < 3:
@@ -94,6 +94,8 @@ def farmland(plan: Plan, quad: Polygon) -> None:
             roll = rnd.random()
             if roll < hedges:
                 vegetation.hedge(plan, ax, ay, bx, by, rnd.uniform(1.2, 4.0))
+            elif roll > 1.0 - belts:
+                vegetation.belt(plan, ax, ay, bx, by, rnd.uniform(5.0, 14.0))
             elif roll < hedges * 1.5 + 0.02:
                 vegetation.row(plan, ax, ay, bx, by, rnd.uniform(5, 12), rnd.uniform(2, 4))
 
@@ -113,7 +115,7 @@ def forest(plan: Plan, quad: Polygon) -> None:
         if roll < 0.74:
             vegetation.canopy(plan, inner)
         elif roll < 0.86:
-            vegetation.scatter(plan, inner, 180, 0.6)
+            vegetation.scatter(plan, inner, rnd.choice((180, 320, 480)), 0.6)
         elif roll < 0.93:
             plan.add_ground(1, inner, soil(plan), BARE)
             vegetation.scatter(plan, inner, 50)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from t2s_rt.synthetic.geometry import mix_keys
 
-GENERATOR_VERSION = "1.0.0"
+GENERATOR_VERSION = "1.1.0"
 
 HELD_OUT_SEEDS = range(900_000, 900_200)
 """Seeds of the 200 scenes that no training ever sees."""

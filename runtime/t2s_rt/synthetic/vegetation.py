@@ -98,6 +98,14 @@ def hedge(plan: Plan, ax: float, ay: float, bx: float, by: float, width: float) 
     plan.add_ground(3, strip, material, TREE, plan.new_id(), crowd=True, lift=1.6)
 
 
+def belt(plan: Plan, ax: float, ay: float, bx: float, by: float, width: float) -> None:
+    """A strip of wood between fields, its edge broken by single crowns."""
+    length = math.hypot(bx - ax, by - ay)
+    if length > 8:
+        angle = math.atan2(by - ay, bx - ax)
+        canopy(plan, rectangle((ax + bx) / 2, (ay + by) / 2, length, width, angle))
+
+
 def orchard(plan: Plan, poly: Polygon, angle: float) -> None:
     """Trees on a regular grid."""
     rnd = plan.rnd

@@ -33,6 +33,9 @@ class ClipConfig:
         mlp_ratio: hidden width of all MLPs over their width.
         quick_gelu: ``x sigmoid(1.702 x)`` as OpenAI's weights were trained with; else exact GELU.
         surgery_blocks: last blocks of the image tower that CLIP Surgery's second path follows.
+        stem: widths of a convolutional stem, each at twice the stride of the one before, the first
+            at 2 pixels; empty for one convolution of a patch's size, as all published models have.
+        stem_blocks: residual convolutions at each of the stem's strides but the first.
 
     Raises:
         UsageError: sizes that do not divide.
@@ -52,6 +55,8 @@ class ClipConfig:
     mlp_ratio: int = 4
     quick_gelu: bool = True
     surgery_blocks: int = 6
+    stem: tuple[int, ...] = ()
+    stem_blocks: int = 0
 
     def __post_init__(self) -> None:
         """Refuse sizes that do not divide."""
@@ -66,6 +71,11 @@ class ClipConfig:
                     f"ClipConfig: expected {name} to be a multiple of {divisor_name} = {divisor}, "
                     f"found {value}; change one of the two"
                 )
+        if self.stem and 2 ** (len(self.stem) + 1) != self.patch_size:
+            raise UsageError(
+                f"ClipConfig: expected a stem of n widths to end at a patch of 2^(n + 1) pixels, "
+                f"found {len(self.stem)} widths and patch_size {self.patch_size}; change one"
+            )
         if not 1 <= self.surgery_blocks <= self.layers:
             raise UsageError(
                 f"ClipConfig: expected surgery_blocks in 1..layers = 1..{self.layers}, "
@@ -87,10 +97,10 @@ VIT_L_14 = ClipConfig(224, 14, 1024, 24, 16, 768, 768, 12, 12)
 VIT_L_14_336 = ClipConfig(336, 14, 1024, 24, 16, 768, 768, 12, 12)
 """CLIP ViT-L/14@336."""
 CLIP_NANO = ClipConfig(
-    image_size=304,
+    image_size=192,
     patch_size=8,
     width=128,
-    layers=6,
+    layers=4,
     heads=4,
     embed_dim=64,
     text_width=64,
@@ -98,6 +108,13 @@ CLIP_NANO = ClipConfig(
     text_heads=2,
     context_length=16,
     vocab_size=128,
-    surgery_blocks=3,
+    surgery_blocks=2,
+    stem=(32, 64),
+    stem_blocks=2,
 )
-"""The model that the project trains itself: 38 x 38 patches of 8 px."""
+"""The model that the project trains itself: 24 x 24 patches of 8 px.
+
+Patches are seen through a convolutional stem: from random weights, with the minutes that this
+project has, a single patch convolution learns textures far more slowly (Xiao et al. 2021, Early
+convolutions help transformers see better).
+"""

@@ -34,7 +34,8 @@ class _FoldedTokens(nn.Module):
                 f"CLIP graph: expected an image size that is a multiple of the patch size "
                 f"{patch}, found {size}; choose another size"
             )
-        self.patch = patch
+        self.side = visual.conv1.kernel_size[0]
+        self.stem = copy.deepcopy(visual.stem)
         self.width = clip.config.width
         self.cells = (size // patch) ** 2
         self.ln_pre = copy.deepcopy(visual.ln_pre)
@@ -50,7 +51,7 @@ class _FoldedTokens(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Map uint8 ``[B, size, size, 3]`` to ``[B, 1 + cells, C]``."""
         x = image.permute(0, 3, 1, 2).to(self.weight.dtype)
-        x = F.conv2d(x, self.weight, self.bias, stride=self.patch)
+        x = self.stem(F.conv2d(x, self.weight, self.bias, stride=self.side))
         x = x.reshape(-1, self.width, self.cells).transpose(1, 2)
         # a row of zeros in front becomes the class token when the positions are added; made of x,
         # because a Pad or Expand would bring operators that ask for the batch size

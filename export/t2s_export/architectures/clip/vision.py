@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2s_export.architectures.clip.config import PIXEL_MEAN, PIXEL_STD, ClipConfig
+from t2s_export.architectures.clip.stem import ConvolutionalStem
 from t2s_export.architectures.clip.transformer import Transformer, unit
 from t2s_rt.errors import UsageError
 
@@ -41,7 +42,9 @@ class VisionTransformer(nn.Module):
         super().__init__()
         self.config = config
         width, scale = config.width, config.width**-0.5
-        self.conv1 = nn.Conv2d(3, width, config.patch_size, stride=config.patch_size, bias=False)
+        first, side = (config.stem[0], 2) if config.stem else (width, config.patch_size)
+        self.conv1 = nn.Conv2d(3, first, side, stride=side, bias=False)
+        self.stem = ConvolutionalStem(config) if config.stem else nn.Identity()
         self.class_embedding = nn.Parameter(scale * torch.randn(width))
         self.positional_embedding = nn.Parameter(scale * torch.randn(config.grid**2 + 1, width))
         self.ln_pre = nn.LayerNorm(width)
@@ -63,7 +66,7 @@ class VisionTransformer(nn.Module):
                 f"found {height} x {width}; resize the image first"
             )
         x = (image.to(self.mean.dtype) - self.mean) / self.std
-        x = self.conv1(x.permute(0, 3, 1, 2)).flatten(2).transpose(1, 2)
+        x = self.stem(self.conv1(x.permute(0, 3, 1, 2))).flatten(2).transpose(1, 2)
         positions = resize_positions(self.positional_embedding, (height // patch, width // patch))
         first = (self.class_embedding + positions[0]).expand(x.shape[0], 1, -1)
         x = torch.cat([first, x + positions[1:]], 1)
