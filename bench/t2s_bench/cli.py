@@ -138,19 +138,37 @@ def overlap(
     type=click.Path(path_type=Path),
     help="Write the model card's figures here (export/checkpoints/nano/figures.json).",
 )
+@click.option(
+    "--sheets",
+    type=click.Path(path_type=Path),
+    help="Draw the first and the worst maps into this folder (docs/images).",
+)
 def nano(
-    bundle: Path | None, limit: int, size: int, output: Path | None, card: Path | None
+    bundle: Path | None,
+    limit: int,
+    size: int,
+    output: Path | None,
+    card: Path | None,
+    sheets: Path | None,
 ) -> None:
     """How well a bundle sees held-out synthetic scenes, beside colour k-means.
 
-    Prints AP50 of the detector, mask IoU from true boxes, and mIoU of the dense and fused routes.
+    Prints every floor and whether it is reached, IoU of every route, AP50 of the detector by
+    ground resolution and season, mask IoU from true boxes, and what captions and synonyms change.
     """
-    from t2s_bench.nano import measure_accuracy, print_figures, write_card_rows
+    from t2s_bench.card import write_section
+    from t2s_bench.machine import write_record
+    from t2s_bench.nano.measure import measure_accuracy
+    from t2s_bench.nano.tables import accuracy_caption, accuracy_tables
 
-    figures = measure_accuracy(bundle, limit=limit, size=size)
-    print_figures(figures, output)
+    record = measure_accuracy(bundle, limit=limit, size=size, sheets=sheets)
+    tables, caption = accuracy_tables(record), accuracy_caption(record)
+    click.echo(f"{tables}\n\n{caption}")
+    if output is not None:
+        write_record(record, output)
     if card is not None:
-        write_card_rows(figures, card)
+        text = f"{tables}\n\nOn {caption}"
+        write_section(card, "synthetic", "Held-out synthetic scenes", text, record["checkpoints"])
 
 
 @bench.command()

@@ -15,6 +15,7 @@ from typing import Any
 
 from t2s_bench.machine import one_line
 from t2s_bench.models.table import headline_table, models_table, stages_table
+from t2s_bench.nano.tables import accuracy_caption, floors_table
 from t2s_bench.overlap import overlap_table
 from t2s_rt.errors import UsageError
 
@@ -23,7 +24,6 @@ __all__ = ["render_readme", "write_readme"]
 _SECTION = re.compile(
     r"(?P<head><!-- figures: (?P<name>\w+) -->\n).*?(?P<tail><!-- end of figures -->)", re.S
 )
-_AP_FLOOR, _MASK_FLOOR = 0.50, 0.65
 _RECORDS = {"headline": "models", "stages": "models"}
 """Sections whose record has another name."""
 
@@ -59,41 +59,8 @@ def render_readme(text: str, records: Path) -> str:
 
 
 def _accuracy(record: dict[str, Any]) -> str:
-    """Tables of ``bench nano``."""
-    detector, masks, miou = record["detector"], record["mask_iou_from_true_boxes"], record["miou"]
-    names = list(detector)
-    size, scenes = record["size"], record["scenes"]
-
-    def row(title: str, values: list[float], last: str) -> str:
-        return f"| {title} | {' | '.join(f'{v:.3f}' for v in values)} | {last} |"
-
-    return "\n".join(
-        [
-            f"| on {scenes} held-out scenes of {size}² | {' | '.join(names)} | floor |",
-            f"|---|{'---|' * len(names)}---|",
-            row(
-                "detector, AP50 after the runtime's NMS",
-                [detector[n]["ap50"] for n in names],
-                f"{_AP_FLOOR:.2f} each",
-            ),
-            row("AP50 of all queries", [detector[n]["ap50_without_nms"] for n in names], ""),
-            row(
-                "mask IoU from true boxes",
-                [masks.get(n, float("nan")) for n in names],
-                f"{_MASK_FLOOR:.2f} over all ({masks['all']:.3f})",
-            ),
-            "",
-            "| mIoU over the nine classes | |",
-            "|---|---|",
-            f"| colour k-means, its clusters matched to the classes by the truth | "
-            f"{miou['kmeans']:.3f} |",
-            f"| dense route | {miou['dense']:.3f} |",
-            f"| fused route | {miou['fused']:.3f} |",
-            "",
-            f"`t2s-rt bench nano --limit {scenes} -o bench/records/nano.json`; "
-            f"{one_line(record['machine'])}; generator {record['generator_version']}.",
-        ]
-    )
+    """Table of ``bench nano``; the model card has the others."""
+    return f"{floors_table(record)}\n\nOn {accuracy_caption(record)}"
 
 
 def _speed(record: dict[str, Any]) -> str:

@@ -26,8 +26,8 @@ from t2s_rt.errors import BundleError
 __all__ = ["FIGURES_PATH", "NanoSizes", "nano_documents"]
 
 FIGURES_PATH = CHECKPOINT_DIR / "figures.json"
-"""What the bench measured of the committed checkpoints:
-``{"rows": [{"measure", "value", "data", "command"}, ...]}``, all text."""
+"""What the bench measured of the committed checkpoints: ``{"sections": {KEY: {"title", "text",
+"checkpoints": {FILE: SHA-256}}}}``, the text Markdown; ``synthetic`` comes before others."""
 
 _LICENCE = "Apache-2.0"
 _TITLES: Mapping[StageName, tuple[str, str]] = {
@@ -36,6 +36,7 @@ _TITLES: Mapping[StageName, tuple[str, str]] = {
     "clip": ("CLIP", "clip_image, clip_dense, clip_patches, clip_text"),
 }
 _NOT_MEASURED = "No figures were recorded with these checkpoints."
+_OTHER_WEIGHTS = "**These figures were measured with other weights than the ones here.**"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def nano_documents(
     modules: Mapping[StageName, nn.Module],
     infos: Mapping[StageName, CheckpointInfo],
     sizes: NanoSizes,
+    checkpoints: Mapping[str, str],
     figures: Path = FIGURES_PATH,
 ) -> dict[str, str]:
     """Text of the nano bundle's documents by file name.
@@ -65,6 +67,7 @@ def nano_documents(
         modules: the three models.
         infos: metadata of their checkpoints.
         sizes: of the bundle.
+        checkpoints: SHA-256 by file name of the checkpoints.
         figures: measured figures; a missing file is stated in the card.
 
     Raises:
@@ -84,7 +87,8 @@ def nano_documents(
         training_rows="\n".join(_training_row(infos[stage]) for stage in _TITLES),
         words=", ".join(known_phrases()),
         box_classes=f"{', '.join(boxed[:-1])} and {boxed[-1]}",
-        figures=_figures(figures),
+        figures=_figures(figures, checkpoints),
+        checkpoint_rows="\n".join(f"| {n} | `{h}` |" for n, h in sorted(checkpoints.items())),
         licence=_LICENCE,
     )
     return {
@@ -127,20 +131,26 @@ def _span(seeds: range) -> str:
     return f"{seeds.start} to {seeds.stop - 1}"
 
 
-def _figures(path: Path) -> str:
-    """A table of measured figures, or the statement that there are none."""
+def _figures(path: Path, checkpoints: Mapping[str, str]) -> str:
+    """Sections of measured figures, or the statement that there are none."""
     if not path.is_file():
         return _NOT_MEASURED
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        cells = [[str(row[key]) for key in ("measure", "value", "data", "command")] for row in rows]
-    except (ValueError, KeyError, TypeError) as cause:
+        sections = json.loads(path.read_text(encoding="utf-8"))["sections"]
+        keys = sorted(sections, key=lambda key: (key != "synthetic", key))
+        parts = [_section(sections[key], checkpoints) for key in keys]
+    except (ValueError, KeyError, TypeError, AttributeError) as cause:
         raise BundleError(
-            f'{path}: expected {{"rows": [{{"measure", "value", "data", "command"}}]}}, found '
+            f'{path}: expected {{"sections": {{KEY: {{"title", "text", "checkpoints"}}}}}}, found '
             f"something else ({cause!r}); write it with the bench"
         ) from cause
-    lines = ["| measure | value | on | by |", "|---|---|---|---|"]
-    lines += [
-        f"| {measure} | {value} | {data} | `{command}` |" for measure, value, data, command in cells
-    ]
-    return "\n".join(lines)
+    return "\n\n".join(parts) or _NOT_MEASURED
+
+
+def _section(section: Mapping[str, Any], checkpoints: Mapping[str, str]) -> str:
+    """Heading, a warning where the weights have changed since, and the tables."""
+    measured = {str(name): str(value) for name, value in section["checkpoints"].items()}
+    lines = [f"### {section['title']}"]
+    if measured != dict(checkpoints):
+        lines.append(_OTHER_WEIGHTS)
+    return "\n\n".join([*lines, str(section["text"])])

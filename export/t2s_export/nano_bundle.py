@@ -124,7 +124,7 @@ def export_nano(
     infos = {stage: read_info(stage, checkpoints) for stage in STAGES}
     sources = {stage: _source(infos[stage], checkpoints) for stage in STAGES}
     return build_bundle(
-        nano_plan(modules, infos),
+        nano_plan(modules, infos, {s["checkpoint"]: s["sha256"] for s in sources.values()}),
         nano_jobs(modules, sources),
         target,
         replace_existing=replace_existing,
@@ -133,9 +133,11 @@ def export_nano(
 
 
 def nano_plan(
-    modules: dict[StageName, nn.Module], infos: dict[StageName, CheckpointInfo]
+    modules: dict[StageName, nn.Module],
+    infos: dict[StageName, CheckpointInfo],
+    checkpoints: dict[str, str],
 ) -> BundlePlan:
-    """Words, tokenizers and documents of the nano bundle."""
+    """Words, tokenizers and documents of the nano bundle; checkpoints are SHA-256 by name."""
     clip = cast(Clip, modules["clip"])
     detector = cast(GroundingDino, modules["detector"])
     return BundlePlan(
@@ -154,7 +156,12 @@ def nano_plan(
             clip_context_length=clip.config.context_length,
             max_detector_tokens=detector.config.bert_positions,
         ),
-        documents=nano_documents(modules, infos, _sizes(detector, cast(Sam, modules["sam"]))),
+        documents=nano_documents(
+            modules,
+            infos,
+            _sizes(detector, cast(Sam, modules["sam"])),
+            checkpoints,
+        ),
         default_prompts=DEFAULT_PROMPTS,
     )
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t2s_bench.cli import bench
-from t2s_bench.nano import _WorkingScene
+from t2s_bench.nano.working import WorkingScene
 from t2s_bench.readme import render_readme
 from t2s_rt.bundle import Bundle, load_bundle
 from t2s_rt.synthetic import GENERATOR_VERSION
@@ -63,7 +63,7 @@ def test_accuracy_and_speed_become_records_and_tables(tmp_path: Path) -> None:
 @settings(max_examples=30, deadline=None)
 def test_boxes_come_back_from_the_tile_that_owns_them(side: int, gsd: float, seed: int) -> None:
     bundle = load_bundle()
-    working = _WorkingScene.of(np.zeros((side, side, 3), np.uint8), gsd, bundle)
+    working = WorkingScene.of(np.zeros((side, side, 3), np.uint8), gsd, bundle)
     rng = np.random.default_rng(seed)
     low = rng.uniform(0, side, (20, 2))
     high = low + (side - low) * rng.uniform(0.0, 0.2, (20, 2))

@@ -1,0 +1,68 @@
+"""Class maps of every route on held-out scenes, beside what needs no model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from t2s_bench.every_route import EveryRoute
+from t2s_bench.nano.truth import CLASS_ID, HeldOut
+from t2s_rt.evaluation import ConfusionMatrix, colour_kmeans
+from t2s_rt.prompts import PromptPack
+from t2s_rt.routes import ROUTES, RouteName
+from t2s_rt.synthetic import CLASSES
+
+__all__ = ["BASELINES", "MapFigures", "to_truth"]
+
+BASELINES = {
+    "kmeans": "colour k-means, clusters named by the truth",
+    "largest": "everything is the most frequent class",
+}
+
+
+def to_truth(pack: PromptPack) -> NDArray[np.uint8]:
+    """Class of the truth by label of a map; 0 stays 0."""
+    return np.array([0, *(CLASS_ID[entry.name] for entry in pack.classes)], np.uint8)
+
+
+class MapFigures:
+    """Confusion matrices of routes and baselines."""
+
+    def __init__(self) -> None:
+        names = [entry.name for entry in CLASSES]
+        self._maps = {name: ConfusionMatrix(names) for name in ("kmeans", *ROUTES)}
+
+    def add(
+        self, routes: EveryRoute, pack: PromptPack, scene: HeldOut
+    ) -> dict[RouteName, NDArray[np.uint8]]:
+        """Count one scene; returns the labels of its maps."""
+        truth = scene.truth
+        self._maps["kmeans"].add(truth.classes, colour_kmeans(truth.image, truth.classes))
+        table = to_truth(pack)
+        found = routes.label(truth.image, pack, scene.spec.gsd)
+        for route, labels in found.items():
+            self._maps[route].add(truth.classes, table[labels])
+        return found
+
+    def record(self) -> dict[str, Any]:
+        """``miou`` over the nine named classes and ``iou`` by class, of each map."""
+        maps = {**self._maps, "largest": self._largest()}
+        named = list(range(1, len(CLASSES)))
+        return {
+            "miou": {name: matrix.miou(named) for name, matrix in maps.items()},
+            "iou": {name: _iou(matrix) for name, matrix in maps.items()},
+        }
+
+    def _largest(self) -> ConfusionMatrix:
+        """The matrix of a map that is one class everywhere."""
+        totals = self._maps["kmeans"].counts.sum(1)
+        counts = np.zeros_like(self._maps["kmeans"].counts)
+        counts[:, 1 + int(totals[1:].argmax())] = totals
+        return ConfusionMatrix.of(self._maps["kmeans"].names, counts)
+
+
+def _iou(matrix: ConfusionMatrix) -> dict[str, float | None]:
+    values = matrix.iou().tolist()
+    return {n: v if v == v else None for n, v in zip(matrix.names, values, strict=True)}
