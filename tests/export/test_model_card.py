@@ -53,7 +53,7 @@ def test_figures_of_other_weights_say_so(tmp_path: Path) -> None:
 
 def test_the_committed_card_holds_figures_of_the_committed_weights() -> None:
     bundle = load_bundle()
-    text = bundle.path.joinpath("MODEL_CARD.md").read_text(encoding="utf-8")
+    text = bundle.root.joinpath("MODEL_CARD.md").read_text(encoding="utf-8")
     assert "other weights" not in text and "No figures" not in text
     for graph in bundle.manifest.graphs:
         name = str(graph.source["checkpoint"])

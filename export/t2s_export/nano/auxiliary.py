@@ -44,5 +44,5 @@ def class_map_loss(head: nn.Module, tokens: Tensor, shares: Tensor) -> Tensor:
 
     Patches beyond the scene have no class and count for nothing.
     """
-    cross = -(shares * F.log_softmax(head(tokens), -1)).sum()
+    cross = -(shares * F.log_softmax(head(tokens).float(), -1)).sum()
     return cross / shares.sum().clamp(min=1.0)

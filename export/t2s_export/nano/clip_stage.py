@@ -73,7 +73,7 @@ def group_log_probabilities(logits: Tensor, means: Tensor) -> Tensor:
     Returns:
         ``[..., C]``.
     """
-    log_p = logits.log_softmax(-1)
+    log_p = logits.float().log_softmax(-1)
     masked = log_p[..., None, :].masked_fill(~means, -1e4)
     return masked.logsumexp(-1)
 
@@ -205,7 +205,7 @@ class ClipStage:
         log_p = group_log_probabilities(scale * features @ texts.T, means)
         wanted = shares * weights * asked
         cross = -(wanted * log_p.clamp(min=-30.0)).sum() / wanted.sum().clamp(min=1.0)
-        margin = scale * (features @ (texts - empty).T)
+        margin = scale * (features @ (texts - empty).T).float()
         # a word of class 0 is one of several names for it: only the classes' own words take part
         named = means[1:].any(0)
         target = shares @ means.float()
@@ -222,18 +222,19 @@ class ClipStage:
         """Dense losses of both paths, presence in the image, and classes of crops."""
         clip = cast(Clip, model)
         device = next(model.parameters()).device
-        texts = clip.encode_text(batch.labels.ids.to(device))
+        texts = clip.encode_text(batch.labels.ids.to(device)).float()
         empty, words = texts[0], texts[1:]
         scale = clip.logit_scale.exp().clamp(max=100.0)
-        patch, surgery, image = _dense_of_window(clip, batch.images.to(device), batch.corner)
+        found = _dense_of_window(clip, batch.images.to(device), batch.corner)
+        patch, surgery, image = (f.float() for f in found)
         dense = self._dense_loss(patch, words, empty, batch, scale)
         second = self._dense_loss(surgery, words, empty, batch, scale)
         means = batch.labels.means.to(device)
         named = means[1:].any(0)
         present = ((batch.shares.mean(1).to(device) > _PRESENT).float() @ means.float())[:, named]
-        margin = scale * (image @ (words - empty).T)[:, named]
+        margin = scale * (image @ (words - empty).T)[:, named].float()
         whole = F.binary_cross_entropy_with_logits(margin, present)
-        embedded = clip.encode_image(batch.crops.to(device))
+        embedded = clip.encode_image(batch.crops.to(device)).float()
         log_p = group_log_probabilities(scale * embedded @ words.T, means).clamp(min=-30.0)
         known = batch.labels.asked.to(device)[batch.crop_classes.to(device)].float()
         picked = log_p.gather(1, batch.crop_classes.to(device)[:, None])[:, 0]

@@ -196,7 +196,7 @@ def total_loss(
         "encoder_giou": float(overlap.detach()),
     }
     for logits, boxes in layers:
-        classes, distance, overlap = layer_loss(logits, boxes, targets, token_mask)
+        classes, distance, overlap = layer_loss(logits.float(), boxes.float(), targets, token_mask)
         total = total + 2 * classes + 5 * distance + 2 * overlap
         parts.update(
             {

@@ -232,8 +232,8 @@ class DetectorStage:
         targets = [t.to(device) for t in batch.targets]
         token_mask = batch.captions.token_mask.to(device)
         encoder = encoder_loss(
-            output.encoder_logits,
-            output.encoder_boxes,
+            output.encoder_logits.float(),
+            output.encoder_boxes.float(),
             output.level_shapes,
             output.valid,
             targets,

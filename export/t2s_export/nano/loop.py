@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from t2s_export.nano.optimiser import MuonAdamW
+from t2s_export.nano.precision import fast_bfloat16
 
 __all__ = ["Budget", "Hyper", "Progress", "Stage", "TrainingLoop"]
 
@@ -39,6 +40,8 @@ class Hyper:
         weight_decay: on matrices only; never on norms, biases, embeddings and position tables.
         clip: largest gradient norm.
         ema: decay of the averaged weights that are validated and kept.
+        mixed: compute in bfloat16 where the device has instructions for it; weights, losses and
+            validation stay float32.
     """
 
     lr: float = 1e-3
@@ -50,6 +53,7 @@ class Hyper:
     weight_decay: float = 1e-2
     clip: float = 1.0
     ema: float = 0.999
+    mixed: bool = True
 
 
 class Stage(Protocol[BatchT]):
@@ -138,6 +142,7 @@ class TrainingLoop(Generic[BatchT]):
     ) -> None:
         self.stage, self.folder, self.budget = stage, folder, budget
         self.device, self.seed, self.workers = device, seed, workers
+        self.mixed = stage.hyper.mixed and fast_bfloat16(device)
         torch.manual_seed(seed)
         self.model = stage.build().to(device)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
@@ -222,7 +227,8 @@ class TrainingLoop(Generic[BatchT]):
             torch.set_num_threads(1)  # of this thread
         model = self._replicas[lane].train()
         model.zero_grad(set_to_none=True)
-        loss, parts = self.stage.losses(model, batch)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
+            loss, parts = self.stage.losses(model, batch)
         loss.backward()  # type: ignore[no-untyped-call]
         return {"loss": float(loss.detach()), **parts}
 

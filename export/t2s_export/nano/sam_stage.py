@@ -231,7 +231,7 @@ class SamStage:
         parts: dict[str, list[float]] = {}
         for groups, results in zip(batch.prompts, outputs, strict=True):
             for group, (logits, iou) in zip(groups, results, strict=True):
-                loss, own = _group_loss(logits, iou, group)
+                loss, own = _group_loss(logits.float(), iou.float(), group)
                 total, count = total + loss, count + 1
                 for name, value in own.items():
                     parts.setdefault(name, []).append(value)

@@ -133,6 +133,7 @@ def train_stage(name: StageName, options: TrainOptions) -> Progress:
                 "images": loop.progress.images,
                 "scenes": options.scenes,
                 "device": device.type,
+                "precision": "bfloat16" if loop.mixed else "float32",
                 "seed": options.seed,
                 "generator_version": version,
                 "validation": {k: round(v, 4) for k, v in figures.items()},

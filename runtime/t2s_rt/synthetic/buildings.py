@@ -6,8 +6,9 @@ import math
 import random
 
 from t2s_rt.synthetic.geometry import Polygon, inside, rectangle, transform
+from t2s_rt.synthetic.palettes import Colour
 from t2s_rt.synthetic.plan import Building, Facet, Plan
-from t2s_rt.synthetic.style import Colour, Material, Style, shift
+from t2s_rt.synthetic.style import Material, Style, shift
 
 _BLACK: Colour = (0, 0, 0)
 

@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from t2s_rt.errors import UsageError
 from t2s_rt.synthetic.geometry import Polygon
+from t2s_rt.synthetic.palettes import Colour
 from t2s_rt.synthetic.plan import Building
 from t2s_rt.synthetic.spec import OTHER, SceneSpec
-from t2s_rt.synthetic.style import Colour, Material, Style
+from t2s_rt.synthetic.style import Material, Style
 
 NONE: Colour = (0, 0, 0)
 PLAIN = Material(NONE, NONE, 0, 0, 0, 2)

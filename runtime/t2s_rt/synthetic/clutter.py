@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 from t2s_rt.synthetic.geometry import Polygon, area, centre, extent, inset, inside, rectangle
+from t2s_rt.synthetic.palettes import Colour
 from t2s_rt.synthetic.plan import Facet, Mark, Plan, Thing
 from t2s_rt.synthetic.spec import OTHER
-from t2s_rt.synthetic.style import Colour, Material, shift
+from t2s_rt.synthetic.style import Material, shift
 
 _CONTAINER: tuple[Colour, ...] = (
     (150, 60, 44),

@@ -10,10 +10,11 @@ import numpy as np
 from t2s_rt.synthetic import textures
 from t2s_rt.synthetic.canvas import NONE, PLAIN, Block, Int32, UInt8
 from t2s_rt.synthetic.geometry import Polygon
+from t2s_rt.synthetic.palettes import Colour
 from t2s_rt.synthetic.plan import Building, Car, Facet, Mark, Plan, Thing, Tree
 from t2s_rt.synthetic.shadows import sweep
 from t2s_rt.synthetic.spec import BUILDING, CAR, OTHER, TREE
-from t2s_rt.synthetic.style import Colour, Material
+from t2s_rt.synthetic.style import Material
 
 _LEAVES = Material(NONE, NONE, 0, 0, 0, 7, mottle=6)
 

@@ -14,7 +14,8 @@ from math import hypot, sin
 from typing import NamedTuple
 
 from t2s_rt.synthetic.geometry import Point, Polygon, centre
-from t2s_rt.synthetic.style import Colour, Material, Style
+from t2s_rt.synthetic.palettes import Colour
+from t2s_rt.synthetic.style import Material, Style
 
 Box = tuple[float, float, float, float]
 

@@ -25,17 +25,17 @@ from t2s_rt.synthetic.urban import lawn, soil
 
 
 def field(plan: Plan, poly: Polygon, angle: float) -> None:
-    """A field: crop, stubble or ploughed soil, mostly with rows."""
+    """A field: crop, stubble or ploughed soil, with rows or swaths that tell it from grass."""
     rnd, style = plan.rnd, plan.style
     dark, light = pair(rnd, rnd.choice(style.crops), 0.16, 7)
     fine, medium, coarse = rnd.randrange(4, 34), rnd.randrange(4, 30), rnd.randrange(8, 60)
     rows = (0.0, 0.0, 0)
-    if rnd.random() < 0.82:
-        period = rnd.choice((0.5, 0.75, 0.75, 1.5, 2.2, 3.0, 6.0))
-        rows = (angle + rnd.choice((0, 0, math.pi / 2)), period, rnd.randrange(18, 100))
+    if rnd.random() < 0.92:
+        period = rnd.choice((0.75, 1.5, 2.2, 3.0, 6.0, 9.0))
+        rows = (angle + rnd.choice((0, 0, math.pi / 2)), period, rnd.randrange(28, 110))
     material = Material(dark, light, fine, medium, coarse, rnd.randrange(1, 8), True, ROWS)
     plan.add_ground(1, poly, material, FIELD, plan.new_id(), rows)
-    if rnd.random() < 0.3 and rows[1]:
+    if rnd.random() < 0.6:
         _tramlines(plan, poly, angle, material)
 
 

@@ -19,10 +19,11 @@ from t2s_rt.synthetic.geometry import (
     split,
     subdivide,
 )
+from t2s_rt.synthetic.palettes import Colour
 from t2s_rt.synthetic.plan import Plan
 from t2s_rt.synthetic.roads import add_road
 from t2s_rt.synthetic.spec import BARE, LOW_VEGETATION, OTHER
-from t2s_rt.synthetic.style import Colour, Material, pair
+from t2s_rt.synthetic.style import Material, pair
 from t2s_rt.synthetic.vehicles import add_car, parking_lot
 
 

@@ -6,9 +6,10 @@ import math
 import random
 
 from t2s_rt.synthetic.geometry import Polygon, area, extent, inset, inside
+from t2s_rt.synthetic.palettes import Colour
 from t2s_rt.synthetic.plan import Car, Mark, Plan
 from t2s_rt.synthetic.spec import PARKING
-from t2s_rt.synthetic.style import Colour, shift
+from t2s_rt.synthetic.style import shift
 
 
 def add_car(plan: Plan, x: float, y: float, angle: float) -> None:
