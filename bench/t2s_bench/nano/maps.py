@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from t2s_bench.every_route import EveryRoute
 from t2s_bench.nano.truth import CLASS_ID, HeldOut
-from t2s_rt.evaluation import ConfusionMatrix, colour_kmeans
+from t2s_rt.evaluation import ConfusionMatrix, colour_kmeans, largest_class
 from t2s_rt.prompts import PromptPack
 from t2s_rt.routes import ROUTES, RouteName
 from t2s_rt.synthetic import CLASSES
@@ -48,19 +48,14 @@ class MapFigures:
 
     def record(self) -> dict[str, Any]:
         """``miou`` over the nine named classes and ``iou`` by class, of each map."""
-        maps = {**self._maps, "largest": self._largest()}
         named = list(range(1, len(CLASSES)))
+        kmeans = self._maps["kmeans"]
+        largest = ConfusionMatrix.of(kmeans.names, largest_class(kmeans.counts, named))
+        maps = {**self._maps, "largest": largest}
         return {
             "miou": {name: matrix.miou(named) for name, matrix in maps.items()},
             "iou": {name: _iou(matrix) for name, matrix in maps.items()},
         }
-
-    def _largest(self) -> ConfusionMatrix:
-        """The matrix of a map that is one class everywhere."""
-        totals = self._maps["kmeans"].counts.sum(1)
-        counts = np.zeros_like(self._maps["kmeans"].counts)
-        counts[:, 1 + int(totals[1:].argmax())] = totals
-        return ConfusionMatrix.of(self._maps["kmeans"].names, counts)
 
 
 def _iou(matrix: ConfusionMatrix) -> dict[str, float | None]:

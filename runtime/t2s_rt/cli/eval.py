@@ -52,6 +52,13 @@ def register(group: click.Group) -> None:
 @engine_cache_opt
 @allow_unverified_opt
 @threads_opt
+@click.option(
+    "--gsd",
+    type=click.FloatRange(0, min_open=True),
+    metavar="METRES",
+    help="Ground resolution of the images, metres per pixel.  [default: the data set's, else "
+    "each file's own, else the bundle's]",
+)
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="At most so many tiles.")
 @output_opt("eval")
 @overwrite_opt
@@ -61,6 +68,7 @@ def evaluate(
     split: str,
     bundle: Path | None,
     pack: Path | None,
+    gsd: float | None,
     limit: int | None,
     output: Path,
     overwrite: bool,
@@ -74,6 +82,7 @@ def evaluate(
     \b
     t2s-rt eval loveda LoveDA --limit 50 -o eval-loveda
     t2s-rt eval potsdam Potsdam --route dense --pack classes.safetensors
+    t2s-rt eval dubai Dubai --gsd 0.5
 
     Images larger than 2048 pixels are judged in windows. An interrupted evaluation goes on with
     the same command; other settings start anew.
@@ -99,7 +108,7 @@ def evaluate(
     ready = None if pack is None else load_pack(pack, opened)
     wording = Wording.of_bundle(spec, opened) if ready is None else Wording.of_pack(spec, ready)
     items, alone = find_items(spec, root, split)
-    tiles, broken = eval_tiles(spec, items, limit)
+    tiles, broken = eval_tiles(spec, items, limit, gsd)
     if wording.without:
         whose = opened.name if ready is None else "the pack"
         note(f"{whose} has no word for {', '.join(wording.without)}: never found, counts as missed")
@@ -123,7 +132,7 @@ def evaluate(
             wording,
             words,
             output,
-            {"split": split, "limit": limit},
+            {"split": split, "limit": limit, "gsd": gsd},
             broken=broken,
             alone=len(alone),
             overwrite=overwrite,
@@ -137,14 +146,20 @@ def _show(record: dict[str, Any], output: Path) -> None:
     def shown(value: float | None) -> str:
         return "-" if value is None else f"{value:.3f}"
 
+    baselines = list(record["baselines"].values())
     show_table(
         f"{record['title']} {record['split']}",
-        ("class", "IoU"),
-        [(name, shown(iou)) for name, iou in record["per_class_iou"].items()],
+        ("class", "IoU", "k-means", "largest class"),
+        [
+            (name, shown(iou), *(shown(found["per_class_iou"][name]) for found in baselines))
+            for name, iou in record["per_class_iou"].items()
+        ],
     )
     show_facts(
         [
             ("mIoU", shown(record["miou"])),
+            ("colour k-means, named by the truth", shown(baselines[0]["miou"])),
+            ("everything the largest class", shown(baselines[1]["miou"])),
             ("pixel accuracy", shown(record["pixel_accuracy"])),
             ("tiles", str(record["tiles"])),
             ("seconds per tile", shown(record["seconds_per_tile"])),

@@ -1,8 +1,13 @@
-"""Metrics of detection and segmentation, and the baseline that any model must beat."""
+"""Metrics of detection and segmentation, and the baselines that any model must beat."""
 
 from __future__ import annotations
 
-from t2s_rt.evaluation.baselines import colour_kmeans, match_clusters
+from t2s_rt.evaluation.baselines import (
+    colour_kmeans,
+    kmeans_labels,
+    largest_class,
+    match_clusters,
+)
 from t2s_rt.evaluation.detection import DetectionScores, DetectionTally, box_iou
 from t2s_rt.evaluation.segmentation import ConfusionMatrix, mask_iou
 
@@ -12,6 +17,8 @@ __all__ = [
     "DetectionTally",
     "box_iou",
     "colour_kmeans",
+    "kmeans_labels",
+    "largest_class",
     "mask_iou",
     "match_clusters",
 ]

@@ -1,12 +1,14 @@
-"""Colour k-means, told afterwards which cluster is which class: what any model must beat."""
+"""What any model must beat: colour k-means told its classes afterwards, and the largest class."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["colour_kmeans", "match_clusters"]
+__all__ = ["colour_kmeans", "kmeans_labels", "largest_class", "match_clusters"]
 
 _SEED = 20231123
 _MOST_CLUSTERS = 16
@@ -38,8 +40,47 @@ def colour_kmeans(
     _, _, centres = cv2.kmeans(
         chosen, clusters, np.empty((0,), np.int32), stop, 3, cv2.KMEANS_PP_CENTERS
     )
-    distance = ((pixels[:, None, :] - centres[None]) ** 2).sum(-1)
+    # one centre at a time: all differences at once would take a gigabyte of a large tile
+    distance = np.stack([((pixels - centre) ** 2).sum(-1) for centre in centres], -1)
     return match_clusters(distance.argmin(1).reshape(truth.shape), truth)
+
+
+def kmeans_labels(
+    image: NDArray[np.uint8], truth: NDArray[np.uint8], ignored: int
+) -> NDArray[np.uint8]:
+    """:func:`colour_kmeans` of the labelled pixels; the others stay ``ignored``.
+
+    Args:
+        image: uint8 [H, W, 3] RGB.
+        truth: uint8 labels [H, W], some of them not ``ignored``.
+        ignored: label of pixels that no metric counts.
+
+    Returns:
+        uint8 labels [H, W].
+    """
+    known = truth != ignored
+    labels = np.full(truth.shape, ignored, np.uint8)
+    labels[known] = colour_kmeans(image[known][None], truth[known][None])[0]
+    return labels
+
+
+def largest_class(
+    counts: NDArray[np.int64], classes: Sequence[int] | None = None
+) -> NDArray[np.int64]:
+    """Confusion matrix of a map that is everywhere the class most frequent in the truth.
+
+    Args:
+        counts: int64 [C, C] pixels, rows are truth; of any map.
+        classes: that may be the largest; None takes all.
+
+    Returns:
+        int64 [C, C].
+    """
+    totals = counts.sum(1)
+    choice = np.arange(len(totals)) if classes is None else np.asarray(classes)
+    matrix = np.zeros_like(counts)
+    matrix[:, choice[totals[choice].argmax()]] = totals
+    return matrix
 
 
 def match_clusters(clusters: NDArray[np.integer], truth: NDArray[np.uint8]) -> NDArray[np.uint8]:

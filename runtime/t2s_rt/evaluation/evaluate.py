@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from t2s_rt import __version__
 from t2s_rt.bundle import manifest_json
 from t2s_rt.errors import OutputError, PartialError, SceneError
+from t2s_rt.evaluation.baselines import kmeans_labels
 from t2s_rt.evaluation.datasets import (
     IGNORED,
     DatasetItem,
@@ -30,6 +31,7 @@ from t2s_rt.evaluation.datasets import (
 )
 from t2s_rt.evaluation.figures import (
     SCHEMA_VERSION,
+    baseline_figures,
     matrix_names,
     metrics_markdown,
     segmentation_figures,
@@ -69,7 +71,10 @@ class EvalTile:
 
 
 def eval_tiles(
-    spec: DatasetSpec, items: Sequence[DatasetItem], limit: int | None = None
+    spec: DatasetSpec,
+    items: Sequence[DatasetItem],
+    limit: int | None = None,
+    gsd: float | None = None,
 ) -> tuple[tuple[EvalTile, ...], dict[str, str]]:
     """Tiles of the items in order, and why items that cannot be opened give none.
 
@@ -77,6 +82,7 @@ def eval_tiles(
         spec: the data set.
         items: of it.
         limit: most tiles; None takes all.
+        gsd: metres per pixel of all images; None takes the set's, else each file's own.
     """
     tiles: list[EvalTile] = []
     broken: dict[str, str] = {}
@@ -85,13 +91,13 @@ def eval_tiles(
             break
         try:
             windows = item_windows(*item_size(item))
-            gsd = item_gsd(spec, item)
+            own = item_gsd(spec, item) if gsd is None else gsd
         except SceneError as error:
             broken[item.name] = str(error)
             continue
         for window in windows:
             place = "" if len(windows) == 1 else f"@{int(window.row)},{int(window.col)}"
-            tiles.append(EvalTile(item.name + place, item, window, gsd))
+            tiles.append(EvalTile(item.name + place, item, window, own))
     return tuple(tiles[:limit]), broken
 
 
@@ -179,9 +185,11 @@ class Evaluation:
         for tile in self._tiles:
             states = [path.stat() for path in (tile.item.image, tile.item.label)]
             where = [str(tile.item.image.resolve()), str(tile.item.label.resolve())]
-            files.append([tile.name, where, [(s.st_size, s.st_mtime_ns) for s in states]])
+            shapes = [(s.st_size, s.st_mtime_ns) for s in states]
+            files.append([tile.name, where, shapes, tile.gsd])
         return {
             "version": __version__,
+            "schema_version": SCHEMA_VERSION,
             "dataset": self._spec.name,
             "about": self._about,
             "worst": self._worst,
@@ -212,7 +220,7 @@ class Evaluation:
                     progress.tile("failed")
                     continue
                 if (truth == IGNORED).all():
-                    journal.add(EvalRecord(tile.name, [], 0.0, unknown))
+                    journal.add(EvalRecord(tile.name, [], 0.0, unknown, []))
                     progress.tile("skipped")
                     continue
                 if not opened:
@@ -221,15 +229,20 @@ class Evaluation:
                 start = time.perf_counter()
                 labels = self._table[pipeline.score_image(image, self._pack, tile.gsd).labels]
                 spent = time.perf_counter() - start
-                matrix = ConfusionMatrix(matrix_names(self._spec), (IGNORED,))
-                matrix.add(truth, labels)
+                matrix = self._matrix(truth, labels)
+                kmeans = self._matrix(truth, kmeans_labels(image, truth, IGNORED))
                 # the picture's source first: a journalled tile has it
                 self._keep(index, labels, matrix, journal, place)
-                record = EvalRecord(tile.name, matrix.counts.tolist(), spent, unknown)
-                journal.add(record)
+                counts = (matrix.counts.tolist(), kmeans.counts.tolist())
+                journal.add(EvalRecord(tile.name, counts[0], spent, unknown, counts[1]))
                 progress.tile("done")
         finally:
             progress.end()
+
+    def _matrix(self, truth: NDArray[np.uint8], labels: NDArray[np.uint8]) -> ConfusionMatrix:
+        matrix = ConfusionMatrix(matrix_names(self._spec), (IGNORED,))
+        matrix.add(truth, labels)
+        return matrix
 
     def _keep(
         self,
@@ -303,9 +316,10 @@ class Evaluation:
         spec, records = self._spec, list(journal.records.values())
         judged = [record for record in records if record.counts]
         size = len(matrix_names(spec))
-        counts = np.zeros((size, size), np.int64)
+        counts, kmeans = np.zeros((2, size, size), np.int64)
         for record in judged:
             counts += np.array(record.counts, np.int64)
+            kmeans += np.array(record.kmeans, np.int64)
         models = pipeline.models
         sessions = () if models is None else models.sessions
         backend = ", ".join(sorted({session.backend for session in sessions}))
@@ -322,6 +336,7 @@ class Evaluation:
             "bundle": pipeline.bundle.name,
             "bundle_sha256": _bundle_digest(pipeline),
             **segmentation_figures(spec, counts),
+            "baselines": baseline_figures(spec, kmeans),
             "tiles": len(judged),
             "seconds_per_tile": (
                 sum(record.seconds for record in judged) / len(judged) if judged else None

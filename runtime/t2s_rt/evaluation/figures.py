@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from t2s_rt import __version__
+from t2s_rt.evaluation.baselines import largest_class
 from t2s_rt.evaluation.datasets import DatasetSpec
 from t2s_rt.evaluation.segmentation import ConfusionMatrix
 
 __all__ = [
     "NONE",
     "SCHEMA_VERSION",
+    "baseline_figures",
     "matrix_names",
     "metrics_markdown",
     "segmentation_figures",
@@ -54,6 +56,23 @@ def segmentation_figures(spec: DatasetSpec, counts: NDArray[np.int64]) -> dict[s
     }
 
 
+def baseline_figures(spec: DatasetSpec, kmeans: NDArray[np.int64]) -> dict[str, Any]:
+    """The same of what needs no model, without their matrices.
+
+    Args:
+        spec: the data set.
+        kmeans: confusion matrix of colour k-means over ``matrix_names``.
+    """
+    figures = {
+        "kmeans": segmentation_figures(spec, kmeans),
+        "largest": segmentation_figures(spec, largest_class(kmeans)),
+    }
+    return {
+        name: {key: value for key, value in found.items() if key != "confusion"}
+        for name, found in figures.items()
+    }
+
+
 def versions(backend: str) -> dict[str, str]:
     """Versions of what computed the figures."""
     return {
@@ -67,6 +86,11 @@ def versions(backend: str) -> dict[str, str]:
 
 def metrics_markdown(record: Mapping[str, Any]) -> str:
     """The record for people."""
+    baselines = list(record["baselines"].values())
+    others = {
+        name: [_shown(found["per_class_iou"][name]) for found in baselines]
+        for name in record["per_class_iou"]
+    }
     lines = [
         f"# {record['title']}, {record['split']}: route {record['route']}",
         "",
@@ -77,8 +101,11 @@ def metrics_markdown(record: Mapping[str, Any]) -> str:
         f"mIoU **{_shown(record['miou'])}**, pixel accuracy {_shown(record['pixel_accuracy'])} "
         "(fractions; classes in neither truth nor prediction are left out of the mean).",
         "",
-        "| class | IoU | asked for by |",
-        "|---|---|---|",
+        "Beside it what needs no model: colour k-means in each tile, its clusters named by the "
+        "truth, and everything as the most frequent class.",
+        "",
+        "| class | IoU | k-means | largest class | asked for by |",
+        "|---|---|---|---|---|",
     ]
     for name, iou in record["per_class_iou"].items():
         words = record["prompts"][name]
@@ -88,7 +115,9 @@ def metrics_markdown(record: Mapping[str, Any]) -> str:
             asked = "no word for it: never found"
         else:
             asked = "where nothing is found"
-        lines.append(f"| {name} | {_shown(iou)} | {asked} |")
+        lines.append(f"| {name} | {_shown(iou)} | {' | '.join(others[name])} | {asked} |")
+    mean = " | ".join(_shown(found["miou"]) for found in baselines)
+    lines.append(f"| mean | {_shown(record['miou'])} | {mean} | |")
     if record["note"]:
         lines += ["", record["note"][0].upper() + record["note"][1:] + "."]
     lines += _troubles(record)

@@ -20,12 +20,14 @@ class EvalRecord:
         counts: confusion matrix in pixels, rows are truth; empty where nothing is labelled.
         seconds: that the pipeline took.
         unknown: pixels whose label colour the set does not have.
+        kmeans: confusion matrix of colour k-means, as ``counts``.
     """
 
     name: str
     counts: list[list[int]]
     seconds: float
     unknown: int
+    kmeans: list[list[int]]
 
 
 class EvalJournal(RunFile):

@@ -69,6 +69,10 @@ def test_metrics_are_the_pipelines_maps_counted(run: Run, scenes: Path, tmp_path
     difference = np.abs(np.array(record["confusion"]["pixels"]) - expected).sum()
     assert difference <= 0.02 * truth.size
     assert record["pixel_accuracy"] == pytest.approx((truth == guess).mean(), abs=0.01)
+    largest = record["baselines"]["largest"]
+    assert largest["pixel_accuracy"] == pytest.approx(np.bincount(truth).max() / truth.size)
+    assert record["baselines"]["kmeans"]["pixel_accuracy"] >= largest["pixel_accuracy"] * 0.5
+    assert "k-means" in result.output and "largest class" in result.output
 
     assert cv2.imread(str(out / "confusion.png")) is not None
     assert len(record["worst"]) == 2
@@ -79,6 +83,26 @@ def test_metrics_are_the_pipelines_maps_counted(run: Run, scenes: Path, tmp_path
         "metrics.json", "metrics.md", "confusion.png",
         *(entry["picture"] for entry in record["worst"]),
     }  # fmt: skip
+
+
+def test_a_given_ground_resolution_is_used(run: Run, scenes: Path, tmp_path: Path) -> None:
+    found: list[float] = []
+    score = Pipeline.score_image
+
+    def watched(pipeline: Pipeline, image: Any, pack: Any, gsd: float) -> Any:
+        found.append(gsd)
+        return score(pipeline, image, pack, gsd)
+
+    command = ("eval", "synthetic", scenes, "--route", "dense", "--limit", 1, "-o")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pipeline, "score_image", watched)
+        assert run(*command, tmp_path / "own").exit_code == 0
+        assert run(*command, tmp_path / "given", "--gsd", 0.6).exit_code == 0
+    assert found == [pytest.approx(0.3, rel=0.01), 0.6]
+    own, given = _metrics(tmp_path / "own"), _metrics(tmp_path / "given")
+    assert own["gsd"] is None and given["gsd"] == 0.6
+    assert own["confusion"] != given["confusion"]
+    assert run(*command, tmp_path / "none", "--gsd", 0).exit_code == 2
 
 
 def test_finished_outputs_need_overwrite(run: Run, scenes: Path, tmp_path: Path) -> None:
@@ -129,7 +153,7 @@ def test_other_settings_start_anew(scenes: Path, run: Run, tmp_path: Path) -> No
     out = tmp_path / "out"
     (out / ".metrics.t2s-work").mkdir(parents=True)
     journal = EvalJournal(out / ".metrics.t2s-work" / "journal.jsonl", "another run")
-    journal.add(EvalRecord("900000", [[1]], 1.0, 0))
+    journal.add(EvalRecord("900000", [[1]], 1.0, 0, [[1]]))
     journal.close()
     result = run("eval", "synthetic", scenes, "--route", "dense", "--limit", 1, "-o", out)
     assert result.exit_code == 0, result.output

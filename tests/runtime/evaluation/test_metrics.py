@@ -14,6 +14,8 @@ from t2s_rt.evaluation import (
     DetectionTally,
     box_iou,
     colour_kmeans,
+    kmeans_labels,
+    largest_class,
     mask_iou,
     match_clusters,
 )
@@ -132,6 +134,20 @@ def test_clusters_are_matched_as_the_assignment_problem_wants(classes: int, seed
     assert np.sum(named == truth) == hits[rows, columns].sum()
     pairs = {(int(k), int(c)) for k, c in zip(clusters.flat, named.flat, strict=True)}
     assert len({k for k, _ in pairs}) == len(pairs) == len({c for _, c in pairs})
+
+
+def test_kmeans_leaves_out_what_no_metric_counts() -> None:
+    truth = np.repeat(np.array([0, 1, 255], np.uint8), 30).reshape(9, 10)
+    image = np.zeros((9, 10, 3), np.uint8)
+    image[truth == 1] = 200
+    image[truth == 255] = (255, 0, 0)
+    assert (kmeans_labels(image, truth, 255) == truth).all()
+
+
+def test_the_largest_class_is_everywhere() -> None:
+    counts = np.array([[5, 1, 0], [0, 2, 2], [1, 0, 3]])
+    assert largest_class(counts).tolist() == [[6, 0, 0], [4, 0, 0], [4, 0, 0]]
+    assert largest_class(counts, [1, 2]).tolist() == [[0, 6, 0], [0, 4, 0], [0, 4, 0]]
 
 
 def test_more_clusters_than_classes_are_refused() -> None:
