@@ -17,6 +17,7 @@ from t2s_bench.machine import one_line
 from t2s_bench.models.table import headline_table, models_table, stages_table
 from t2s_bench.nano.tables import accuracy_caption, floors_table
 from t2s_bench.overlap import overlap_table
+from t2s_bench.real.tables import real_caption, verdict_table
 from t2s_rt.errors import UsageError
 
 __all__ = ["render_readme", "write_readme"]
@@ -63,6 +64,11 @@ def _accuracy(record: dict[str, Any]) -> str:
     return f"{floors_table(record)}\n\nOn {accuracy_caption(record)}"
 
 
+def _real(record: dict[str, Any]) -> str:
+    """Table of ``bench real``; the model card has the others."""
+    return f"{verdict_table(record)}\n\nOn {real_caption(record)}"
+
+
 def _speed(record: dict[str, Any]) -> str:
     """Table of ``bench run``."""
     stages, warm = record["stages_s"], record["warm_s"]
@@ -102,6 +108,7 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "stages": stages_table,
     "nano": _accuracy,
     "overlap": overlap_table,
+    "real": _real,
     "run": _speed,
     "scenes": _scenes,
 }
