@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -16,6 +17,7 @@ from t2s_bench.cli import bench
 from t2s_bench.nano.working import WorkingScene
 from t2s_bench.readme import render_readme
 from t2s_rt.bundle import Bundle, load_bundle
+from t2s_rt.routes import ROUTES
 from t2s_rt.synthetic import GENERATOR_VERSION
 
 
@@ -32,15 +34,26 @@ def _run(*arguments: str) -> str:
 
 def test_accuracy_and_speed_become_records_and_tables(tmp_path: Path) -> None:
     _run("nano", "--limit", "2", "--size", "192", "-o", str(tmp_path / "nano.json"), "--card",
-         str(tmp_path / "figures.json"))  # fmt: skip
+         str(tmp_path / "figures.json"), "--sheets", str(tmp_path))  # fmt: skip
     _run("run", "--size", "256", "--repeat", "1", "-o", str(tmp_path / "run.json"))
     _run("scenes", "--count", "2", "--size", "64", "-o", str(tmp_path / "scenes.json"))
     records = {p.stem: json.loads(p.read_text()) for p in tmp_path.glob("*.json")}
     accuracy, speed = records["nano"], records["run"]
     assert accuracy["generator_version"] == GENERATOR_VERSION and accuracy["scenes"] == 2
-    assert set(accuracy["detector"]) == {"building", "tree", "car"}
+    assert set(accuracy["detector"]["classes"]) == {"building", "tree", "car"}
+    assert set(accuracy["miou"]) == {*ROUTES, "kmeans", "largest"}
     assert all(0 <= v <= 1 for v in accuracy["miou"].values())
-    assert len(records["figures"]["rows"]) == 7
+    (section,) = records["figures"]["sections"].values()
+    assert section["checkpoints"] == accuracy["checkpoints"]
+    assert set(section["checkpoints"]) == {
+        "clip.safetensors",
+        "detector.safetensors",
+        "sam.safetensors",
+    }
+    assert f"{accuracy['miou']['dense']:.3f}" in section["text"]
+    for name in ("predictions", "failures"):
+        sheet = cv2.imread(str(tmp_path / f"nano_{name}.png"))
+        assert sheet is not None and sheet.std() > 20
     assert speed["tiles"] == 1 and len(speed["warm_s"]) == 1
     assert 0 < speed["warm_s"][0] <= sum(speed["stages_s"].values()) * 2
     assert speed["peak_rss_bytes"] >= speed["rss_before_bytes"] > 0
