@@ -58,6 +58,48 @@ def run(
 
 
 @bench.command()
+@click.option("--bundle", type=click.Path(path_type=Path), help="Bundle folder; default nano.")
+@click.option(
+    "--graphs", metavar="ROLES", help="Only these graphs, separated by commas; default all."
+)
+@click.option(
+    "--threads", type=click.IntRange(1), default=1, show_default=True, help="Within an operator."
+)
+@click.option(
+    "--repeat", type=click.IntRange(1), default=5, show_default=True, help="Runs of each graph."
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the JSON record here.")
+def roofline(
+    bundle: Path | None, graphs: str | None, threads: int, repeat: int, output: Path | None
+) -> None:
+    """How much of the machine each graph uses, and where the rest goes.
+
+    Counts the work of every graph from its ONNX file, times it and each of its operators with
+    what infer feeds it for one tile, measures what the machine can do through the same runtime,
+    and lists what there is to gain. ONNX Runtime on the CPU, fp32.
+    """
+    from t2s_bench.machine import write_record
+    from t2s_bench.roofline.measure import measure_roofline
+    from t2s_bench.roofline.tables import roofline_tables
+
+    for package in ("onnx", "onnxruntime"):
+        _need(package, "roofline")
+    roles = None if graphs is None else [role.strip() for role in graphs.split(",")]
+    record = measure_roofline(bundle, threads=threads, repeat=repeat, roles=roles)
+    click.echo(roofline_tables(record))
+    if output is not None:
+        write_record(record, output)
+
+
+def _need(package: str, command: str) -> None:
+    """Refuse a command whose extra is not installed."""
+    try:
+        importlib.import_module(package)
+    except ModuleNotFoundError as cause:
+        raise MissingExtraError(f"t2s-rt bench {command}", package, "export") from cause
+
+
+@bench.command()
 @click.argument("scenes", nargs=-1, type=click.Path(path_type=Path, exists=True))
 @click.option("--bundle", type=click.Path(path_type=Path), help="Bundle folder; default nano.")
 @click.option(
@@ -270,10 +312,7 @@ def models(
         click.echo("written" if changed else "already up to date")
         return
     for package in ("torch", "onnx", "onnxruntime"):
-        try:
-            importlib.import_module(package)
-        except ModuleNotFoundError as cause:
-            raise MissingExtraError("t2s-rt bench models", package, "export") from cause
+        _need(package, "models")
     from t2s_bench.models.run import run_models
 
     run_models(only, timings=timings, repeat=repeat, output=output)

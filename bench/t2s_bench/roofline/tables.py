@@ -1,0 +1,74 @@
+"""A record of ``bench roofline`` as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from t2s_bench.machine import one_line
+
+__all__ = ["roofline_tables"]
+
+
+def roofline_tables(record: Mapping[str, Any]) -> str:
+    """Graphs, classes of operators in each, and what to gain next."""
+    head = (
+        f"{record['threads']} thread(s); peaks measured in the same run through the same runtime: "
+        f"{record['peak_flops'] / 1e9:.0f} GFLOP/s (float32 matrix product), "
+        f"{record['peak_bandwidth'] / 1e9:.1f} GB/s (copy). Single graphs, not a whole map."
+    )
+    graphs = _table(
+        ("graph", "rows", "GFLOP", "ms", "share of peak", "nodes in the file", "nodes that ran"),
+        (
+            (
+                role,
+                str(found["rows"]),
+                f"{found['flops'] / 1e9:.2f}",
+                f"{found['seconds'] * 1e3:.1f}",
+                f"{found['share_of_peak']:.0%}",
+                str(found["nodes"]),
+                str(found["nodes_run"]),
+            )
+            for role, found in record["graphs"].items()
+        ),
+    )
+    classes = _table(
+        ("graph", "operators", "share of time", "share of peak FLOP/s", "share of peak GB/s"),
+        (
+            (
+                role,
+                name,
+                f"{one['share_of_time']:.0%}",
+                f"{one['share_of_peak_flops']:.0%}" if one["flops"] else "-",
+                f"{one['share_of_peak_bandwidth']:.0%}",
+            )
+            for role, found in record["graphs"].items()
+            for name, one in found["classes"].items()
+            if one["share_of_time"] >= 0.01
+        ),
+    )
+    gains = _table(
+        ("to gain next", "operator", "output", "nodes", "ms", "ms at the roof", "ms to gain"),
+        (
+            (
+                gain["graph"],
+                gain["op"],
+                " x ".join(map(str, gain["output"])),
+                str(gain["nodes"]),
+                f"{gain['seconds'] * 1e3:.1f}",
+                f"{gain['roof_s'] * 1e3:.1f}",
+                f"{gain['gain_s'] * 1e3:.1f}",
+            )
+            for gain in record["gains"]
+        ),
+    )
+    note = (
+        "A share of peak GB/s above 100 % means that the data came from a cache. "
+        f"`t2s-rt bench roofline`; {one_line(record['machine'])}."
+    )
+    return "\n\n".join([head, graphs, classes, gains, note])
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
