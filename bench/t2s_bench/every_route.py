@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
 
 import numpy as np
@@ -64,7 +65,11 @@ class EveryRoute:
         self.models.close()
 
     def label(
-        self, image: NDArray[np.uint8], pack: PromptPack, gsd: float | None
+        self,
+        image: NDArray[np.uint8],
+        pack: PromptPack,
+        gsd: float | None,
+        routes: Sequence[RouteName] | None = None,
     ) -> dict[RouteName, NDArray[np.uint8]]:
         """Labels uint8 ``[H, W]`` of every route: 0 none, 1..K classes in pack order.
 
@@ -72,14 +77,17 @@ class EveryRoute:
             image: uint8 ``[H, W, 3]`` RGB.
             pack: classes to look for.
             gsd: metres per pixel; None takes the image for the working resolution.
+            routes: only these of its own.
         """
-        rules = [map_rule(pack, route, self.settings) for route in self.routes]
+        wanted = self.routes if routes is None else tuple(routes)
+        rules = [map_rule(pack, route, self.settings) for route in wanted]
         stacked = MapRule(
             np.concatenate([rule.thresholds for rule in rules]),
             tuple(value for rule in rules for value in rule.objects),
             tuple(value for rule in rules for value in rule.over),
         )
-        with TileScorer(self.models, self._run, pack, self.settings, self._side) as scorer:
+        run = partial(_run, wanted)
+        with TileScorer(self.models, run, pack, self.settings, self._side) as scorer:
             result = score_array(
                 image,
                 scorer,
@@ -89,14 +97,17 @@ class EveryRoute:
                 overlap=self._overlap,
                 workers=self._workers,
             )
-        planes = np.split(result.scores, len(self.routes))
+        planes = np.split(result.scores, len(wanted))
         return {
             route: decide(scores, rule)[0]
-            for route, scores, rule in zip(self.routes, planes, rules, strict=True)
+            for route, scores, rule in zip(wanted, planes, rules, strict=True)
         }
 
-    def _run(self, features: TileFeatures, pack: PromptPack, settings: RouteSettings) -> TileResult:
-        """All routes on one tile's features, their scores stacked."""
-        results = [load_route(route)(features, pack, settings) for route in self.routes]
-        candidates = tuple(count for result in results for count in result.candidates)
-        return TileResult(np.concatenate([result.scores for result in results]), candidates)
+
+def _run(
+    routes: Sequence[RouteName], features: TileFeatures, pack: PromptPack, settings: RouteSettings
+) -> TileResult:
+    """All routes on one tile's features, their scores stacked."""
+    results = [load_route(route)(features, pack, settings) for route in routes]
+    candidates = tuple(count for result in results for count in result.candidates)
+    return TileResult(np.concatenate([result.scores for result in results]), candidates)

@@ -14,7 +14,10 @@ from t2s_rt.prompts import PromptPack
 from t2s_rt.routes import ROUTES, RouteName
 from t2s_rt.synthetic import CLASSES
 
-__all__ = ["BASELINES", "MapFigures", "to_truth"]
+__all__ = ["BASELINES", "COSTLY", "MapFigures", "to_truth"]
+
+COSTLY: tuple[RouteName, ...] = ("points", "masks")
+"""Routes that decode hundreds of prompts a tile; they are judged on some of the scenes only."""
 
 BASELINES = {
     "kmeans": "colour k-means, clusters named by the truth",
@@ -35,13 +38,14 @@ class MapFigures:
         self._maps = {name: ConfusionMatrix(names) for name in ("kmeans", *ROUTES)}
 
     def add(
-        self, routes: EveryRoute, pack: PromptPack, scene: HeldOut
+        self, routes: EveryRoute, pack: PromptPack, scene: HeldOut, *, every: bool = True
     ) -> dict[RouteName, NDArray[np.uint8]]:
-        """Count one scene; returns the labels of its maps."""
+        """Count one scene with all routes, or without the costly ones; returns their labels."""
         truth = scene.truth
         self._maps["kmeans"].add(truth.classes, colour_kmeans(truth.image, truth.classes))
         table = to_truth(pack)
-        found = routes.label(truth.image, pack, scene.spec.gsd)
+        wanted = [route for route in routes.routes if every or route not in COSTLY]
+        found = routes.label(truth.image, pack, scene.spec.gsd, wanted)
         for route, labels in found.items():
             self._maps[route].add(truth.classes, table[labels])
         return found

@@ -7,7 +7,7 @@ from typing import Any
 
 from t2s_bench.machine import one_line
 from t2s_bench.nano.floors import floors
-from t2s_bench.nano.maps import BASELINES
+from t2s_bench.nano.maps import BASELINES, COSTLY
 from t2s_bench.nano.truth import DETECTED
 
 __all__ = ["accuracy_caption", "accuracy_tables", "floors_table"]
@@ -17,8 +17,9 @@ def accuracy_caption(record: Mapping[str, Any]) -> str:
     """What the figures belong to, in one sentence."""
     size = record["size"]
     return (
-        f"{record['scenes']} held-out scenes of {size} x {size} pixels (words: "
-        f"{record['text_scenes']} of them), generator {record['generator_version']}; "
+        f"{record['scenes']} held-out scenes of {size} x {size} pixels (words and the "
+        f"routes {' and '.join(COSTLY)}: {record['some_scenes']} of them), "
+        f"generator {record['generator_version']}; "
         f"`t2s-rt bench nano --limit {record['scenes']} -o bench/records/nano.json`; "
         f"{one_line(record['machine'])}."
     )

@@ -61,8 +61,8 @@ class TextFigures:
                 truth, ignored = scene.boxes(name)
                 self._tallies[asked][name].add(boxes[kept], scores[kept, 0], truth, ignored)
         image, gsd = scene.truth.image, scene.spec.gsd
-        first = routes.label(image, self._plain, gsd)["fused"]
-        second = routes.label(image, self._other, gsd)["fused"]
+        first = routes.label(image, self._plain, gsd, ("fused",))["fused"]
+        second = routes.label(image, self._other, gsd, ("fused",))["fused"]
         self._compare(first, second)
 
     def _compare(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> None:
