@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from t2s_bench.machine import one_line
@@ -18,6 +17,7 @@ from t2s_bench.models.table import headline_table, models_table, stages_table
 from t2s_bench.nano.tables import accuracy_caption, floors_table
 from t2s_bench.overlap import overlap_table
 from t2s_bench.real.tables import real_caption, verdict_table
+from t2s_bench.speed.tables import speed_tables
 from t2s_rt.errors import UsageError
 
 __all__ = ["render_readme", "write_readme"]
@@ -70,26 +70,9 @@ def _real(record: dict[str, Any]) -> str:
 
 
 def _speed(record: dict[str, Any]) -> str:
-    """Table of ``bench run``."""
-    stages, warm = record["stages_s"], record["warm_s"]
-    parts = ("detector", "mask_encoder", "mask_decoder", "clip")
-    split = " / ".join(f"{stages[part]:.2f}" for part in parts)
-    size, tiles, memory = record["size"], record["tiles"], record["peak_rss_bytes"] / 1e9
-    return "\n".join(
-        [
-            f"| {size} × {size} pixels, {record['route']}, {record['classes']} classes, "
-            f"{tiles} tiles | seconds |",
-            "|---|---|",
-            f"| cold, models opened | {record['cold_s']:.2f} |",
-            f"| warm, median of {len(warm)} | {median(warm):.2f} |",
-            f"| of which detector / mask encoder / mask decoder / CLIP | {split} |",
-            "",
-            "Stages are summed over tiles, two of which run side by side. Peak memory "
-            f"{memory:.2f} GB.",
-            f"`t2s-rt bench run --repeat {len(warm)} -o bench/records/run.json`; "
-            f"{one_line(record['machine'])}.",
-        ]
-    )
+    """Tables of ``bench run``."""
+    command = "`t2s-rt bench run -o bench/records/run.json --chart docs/images/speed.png`"
+    return f"{speed_tables(record)} {command}."
 
 
 def _scenes(record: dict[str, Any]) -> str:

@@ -35,7 +35,8 @@ def _run(*arguments: str) -> str:
 def test_accuracy_and_speed_become_records_and_tables(tmp_path: Path) -> None:
     _run("nano", "--limit", "2", "--size", "192", "-o", str(tmp_path / "nano.json"), "--card",
          str(tmp_path / "figures.json"), "--sheets", str(tmp_path))  # fmt: skip
-    _run("run", "--size", "256", "--repeat", "1", "-o", str(tmp_path / "run.json"))
+    _run("run", "--size", "256", "--repeat", "1", "--parts", "scene", "-o",
+         str(tmp_path / "run.json"))  # fmt: skip
     _run("scenes", "--count", "2", "--size", "64", "-o", str(tmp_path / "scenes.json"))
     records = {p.stem: json.loads(p.read_text()) for p in tmp_path.glob("*.json")}
     accuracy, speed = records["nano"], records["run"]
@@ -54,9 +55,13 @@ def test_accuracy_and_speed_become_records_and_tables(tmp_path: Path) -> None:
     for name in ("predictions", "failures"):
         sheet = cv2.imread(str(tmp_path / f"nano_{name}.png"))
         assert sheet is not None and sheet.std() > 20
-    assert speed["tiles"] == 1 and len(speed["warm_s"]) == 1
-    assert 0 < speed["warm_s"][0] <= sum(speed["stages_s"].values()) * 2
-    assert speed["peak_rss_bytes"] >= speed["rss_before_bytes"] > 0
+    scene = speed["scene"]
+    assert scene["tiles"] == 1 and len(scene["warm_s"]) == 1
+    assert 0 < scene["warm_s"][0] <= sum(scene["stages_s"].values()) * 2
+    assert scene["peak_rss_bytes"] >= scene["rss_before_bytes"] > 0
+    assert scene["km2_per_second"] == pytest.approx(
+        scene["tiles_per_second"] * (256 * speed["gsd"] / 1000) ** 2
+    )
     assert records["scenes"]["per_second"] > 0
     text = "".join(
         f"<!-- figures: {name} -->\nstale\n<!-- end of figures -->\n"

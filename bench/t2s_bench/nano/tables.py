@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from t2s_bench.machine import one_line
+from t2s_bench.markdown import table
 from t2s_bench.nano.floors import floors
 from t2s_bench.nano.maps import BASELINES, COSTLY
 from t2s_bench.nano.truth import DETECTED
@@ -27,7 +28,7 @@ def accuracy_caption(record: Mapping[str, Any]) -> str:
 
 def floors_table(record: Mapping[str, Any]) -> str:
     """Every floor with its figure."""
-    return _table(
+    return table(
         ("measure", "found", "floor", "reached"),
         (
             (floor.measure, _shown(floor.value, 3), floor.wanted, "yes" if floor.reached else "no")
@@ -60,7 +61,7 @@ def _iou(record: Mapping[str, Any]) -> str:
         )
         for name in reversed(order)
     ]
-    return _table(("IoU", *names, "mean"), rows)
+    return table(("IoU", *names, "mean"), rows)
 
 
 def _parts(title: str, parts: Mapping[str, Any]) -> str:
@@ -68,7 +69,7 @@ def _parts(title: str, parts: Mapping[str, Any]) -> str:
         (part, *(f"{_shown(found[n]['ap50'], 2)} of {found[n]['objects']}" for n in DETECTED))
         for part, found in parts.items()
     ]
-    return _table((title, *DETECTED), rows)
+    return table((title, *DETECTED), rows)
 
 
 def _detector(classes: Mapping[str, Any]) -> str:
@@ -77,27 +78,22 @@ def _detector(classes: Mapping[str, Any]) -> str:
         ("recall of all queries", "recall50"),
     )
     rows = [(title, *(_shown(classes[n][key], 3) for n in DETECTED)) for title, key in keys]
-    return _table(("detector", *DETECTED), rows)
+    return table(("detector", *DETECTED), rows)
 
 
 def _words(text: Mapping[str, Any]) -> str:
-    swapped = _table(
+    swapped = table(
         ("AP50 when only this is asked for", *(f"of every {name}" for name in DETECTED)),
         [
             (asked, *(_shown(found[name], 2) for name in DETECTED))
             for asked, found in text["swapped"].items()
         ],
     )
-    synonyms = _table(
+    synonyms = table(
         ("synonym", *(f"{entry['word']} for {name}" for name, entry in text["synonyms"].items())),
         [("IoU of their maps", *(_shown(e["iou"], 2) for e in text["synonyms"].values()))],
     )
     return f"{swapped}\n\n{synonyms}"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def _shown(value: float | None, digits: int) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from t2s_bench.machine import one_line
+from t2s_bench.markdown import table
 from t2s_bench.real.verdicts import BASELINES, best_route, verdicts
 from t2s_rt.routes import ROUTES
 
@@ -40,7 +41,7 @@ def verdict_table(record: Mapping[str, Any]) -> str:
         for found in record["sets"].values()
         for verdict in verdicts(found)
     ]
-    return _table(("set", "best route", "IoU of", "found", "best without a model", "beaten"), rows)
+    return table(("set", "best route", "IoU of", "found", "best without a model", "beaten"), rows)
 
 
 def real_tables(record: Mapping[str, Any]) -> str:
@@ -58,13 +59,8 @@ def real_tables(record: Mapping[str, Any]) -> str:
         ]
         metres = ", ".join(f"{gsd:g}" for gsd in found["gsd"])
         head = f"{found['title']}: {found['images']} image(s) at {metres} m ({found['gsd_is']})"
-        parts.append(_table((head, *names, "mean"), rows))
+        parts.append(table((head, *names, "mean"), rows))
     return "\n\n".join(parts)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def _shown(value: float | None) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from t2s_bench.machine import one_line
+from t2s_bench.markdown import table
 
 __all__ = ["roofline_tables"]
 
@@ -17,7 +18,7 @@ def roofline_tables(record: Mapping[str, Any]) -> str:
         f"{record['peak_flops'] / 1e9:.0f} GFLOP/s (float32 matrix product), "
         f"{record['peak_bandwidth'] / 1e9:.1f} GB/s (copy). Single graphs, not a whole map."
     )
-    graphs = _table(
+    graphs = table(
         ("graph", "rows", "GFLOP", "ms", "share of peak", "nodes in the file", "nodes that ran"),
         (
             (
@@ -32,7 +33,7 @@ def roofline_tables(record: Mapping[str, Any]) -> str:
             for role, found in record["graphs"].items()
         ),
     )
-    classes = _table(
+    classes = table(
         ("graph", "operators", "share of time", "share of peak FLOP/s", "share of peak GB/s"),
         (
             (
@@ -47,7 +48,7 @@ def roofline_tables(record: Mapping[str, Any]) -> str:
             if one["share_of_time"] >= 0.01
         ),
     )
-    gains = _table(
+    gains = table(
         ("to gain next", "operator", "output", "nodes", "ms", "ms at the roof", "ms to gain"),
         (
             (
@@ -67,8 +68,3 @@ def roofline_tables(record: Mapping[str, Any]) -> str:
         f"`t2s-rt bench roofline`; {one_line(record['machine'])}."
     )
     return "\n\n".join([head, graphs, classes, gains, note])
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])

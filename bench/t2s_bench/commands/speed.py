@@ -1,0 +1,192 @@
+"""``bench run``, ``compare``, ``versus`` and ``roofline``: how fast, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from t2s_bench.commands.needs import need_packages
+from t2s_bench.errors import RegressionError
+from t2s_bench.speed.measure import PARTS
+from t2s_rt.routes import DEFAULT_ROUTE, ROUTES, RouteName
+
+__all__ = ["compare", "roofline", "run", "versus"]
+
+_BACKEND = click.option(
+    "--backend", default="auto", show_default=True, help="auto or a backend's name."
+)
+
+
+@click.command()
+@click.option("--bundle", type=click.Path(path_type=Path), help="Bundle folder; default nano.")
+@click.option(
+    "--route",
+    "routes",
+    type=click.Choice(ROUTES),
+    multiple=True,
+    help="Route on one tile; may be repeated; the first one also maps the scene.  [default: all, "
+    f"the scene by {DEFAULT_ROUTE}]",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(16),
+    default=1024,
+    show_default=True,
+    help="Edge of the synthetic scene in pixels.",
+)
+@click.option(
+    "--repeat", type=click.IntRange(1), default=10, show_default=True, help="Warm samples."
+)
+@click.option(
+    "--parts",
+    default=",".join(PARTS),
+    show_default=True,
+    help="What to measure, separated by commas.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(("auto", "fp32", "fp16", "int8")),
+    default="auto",
+    show_default=True,
+)
+@_BACKEND
+@click.option("--threads", type=click.IntRange(1), help="Threads in all; default all cores.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the JSON record here.")
+@click.option("--chart", type=click.Path(path_type=Path), help="Draw a chart into this PNG file.")
+def run(
+    bundle: Path | None,
+    routes: tuple[RouteName, ...],
+    size: int,
+    repeat: int,
+    parts: str,
+    precision: str,
+    backend: str,
+    threads: int | None,
+    output: Path | None,
+    chart: Path | None,
+) -> None:
+    """Latency and throughput on this device: a scene, routes on one tile, single graphs.
+
+    The scene is synthetic, at the bundle's own ground resolution, and goes from file to files as
+    infer does it: cold, warm, by stage, with memory, and energy where the device tells it. Routes
+    run on one tile in memory, by number of classes. Single graphs are engine-only figures.
+    """
+    from t2s_bench.machine import write_record
+    from t2s_bench.speed.chart import draw_speed
+    from t2s_bench.speed.measure import measure_speed
+    from t2s_bench.speed.tables import speed_tables
+
+    others = [route for route in ROUTES if route != DEFAULT_ROUTE]
+    record = measure_speed(
+        bundle,
+        routes=routes or (DEFAULT_ROUTE, *others),
+        size=size,
+        repeat=repeat,
+        precision=precision,
+        backend=backend,
+        threads=threads,
+        parts=[part.strip() for part in parts.split(",")],
+    )
+    click.echo(speed_tables(record))
+    if output is not None:
+        write_record(record, output)
+    if chart is not None:
+        draw_speed(record, chart)
+
+
+@click.command()
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0),
+    default=0.1,
+    show_default=True,
+    help="Share by which a figure may grow.",
+)
+def compare(old: Path, new: Path, tolerance: float) -> None:
+    """What became slower or larger between two records of bench run.
+
+    Exits with an error where a figure grew by more than the tolerance; says where machine,
+    versions or settings differ, so that the change may be theirs.
+    """
+    from t2s_bench.speed.compare import changes, differences, load_record
+    from t2s_bench.speed.tables import change_table
+
+    before, after = load_record(old), load_record(new)
+    found = changes(before, after, tolerance)
+    click.echo(change_table(found))
+    unlike = differences(before, after)
+    if unlike:
+        click.echo("\nThe two were not measured alike:\n" + "\n".join(f"- {d}" for d in unlike))
+    worse = [change for change in found if change.regressed]
+    if worse:
+        worst = max(worse, key=lambda change: change.ratio)
+        raise RegressionError(
+            f"{len(worse)} of {len(found)} figures grew by more than {tolerance:.0%}, most "
+            f"{worst.name}: {worst.ratio:.2f} times; measure again on a quiet machine, or see what "
+            "changed"
+        )
+
+
+@click.command()
+@click.option("--first", default="", metavar="SETTINGS", help="As precision=fp32,threads=1.")
+@click.option("--second", required=True, metavar="SETTINGS", help="As precision=fp16.")
+@click.option(
+    "--route", type=click.Choice(ROUTES), default=DEFAULT_ROUTE, show_default=True, help="Route."
+)
+@click.option(
+    "--repeat", type=click.IntRange(3), default=15, show_default=True, help="Turns of each side."
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the JSON record here.")
+def versus(first: str, second: str, route: RouteName, repeat: int, output: Path | None) -> None:
+    """Two settings in turn on one tile, and the ratio of their times with its interval.
+
+    \b
+    t2s-rt bench versus --second threads=1
+    t2s-rt bench versus --first bundle=old --second bundle=new,precision=int8
+
+    Settings: bundle, precision, backend, threads.
+    """
+    from t2s_bench.machine import write_record
+    from t2s_bench.speed.tables import versus_text
+    from t2s_bench.speed.versus import measure_versus, parse_side
+
+    record = measure_versus(parse_side(first), parse_side(second), route=route, repeat=repeat)
+    click.echo(versus_text(record))
+    if output is not None:
+        write_record(record, output)
+
+
+@click.command()
+@click.option("--bundle", type=click.Path(path_type=Path), help="Bundle folder; default nano.")
+@click.option(
+    "--graphs", metavar="ROLES", help="Only these graphs, separated by commas; default all."
+)
+@click.option(
+    "--threads", type=click.IntRange(1), default=1, show_default=True, help="Within an operator."
+)
+@click.option(
+    "--repeat", type=click.IntRange(1), default=5, show_default=True, help="Runs of each graph."
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the JSON record here.")
+def roofline(
+    bundle: Path | None, graphs: str | None, threads: int, repeat: int, output: Path | None
+) -> None:
+    """How much of the machine each graph uses, and where the rest goes.
+
+    Counts the work of every graph from its ONNX file, times it and each of its operators with
+    what infer feeds it for one tile, measures what the machine can do through the same runtime,
+    and lists what there is to gain. ONNX Runtime on the CPU, fp32.
+    """
+    from t2s_bench.machine import write_record
+    from t2s_bench.roofline.measure import measure_roofline
+    from t2s_bench.roofline.tables import roofline_tables
+
+    need_packages("roofline", "onnx", "onnxruntime")
+    roles = None if graphs is None else [role.strip() for role in graphs.split(",")]
+    record = measure_roofline(bundle, threads=threads, repeat=repeat, roles=roles)
+    click.echo(roofline_tables(record))
+    if output is not None:
+        write_record(record, output)

@@ -1,0 +1,88 @@
+"""Single graphs, as ``infer`` calls them: engine-only figures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from t2s_bench.speed.samples import latency
+from t2s_engines.verify.reference import Reference
+from t2s_engines.verify.tiles import VerifyTile
+from t2s_rt.backends import open_session
+from t2s_rt.bundle import Bundle
+from t2s_rt.models import IMAGE_ROLES, Models, choose_graph
+from t2s_rt.prompts import PromptPack
+
+__all__ = ["BOXES", "measure_decoder", "measure_graphs"]
+
+BOXES = (1, 20, 200)
+_SEED = 5
+
+
+def measure_graphs(
+    bundle: Bundle,
+    pack: PromptPack,
+    tile: VerifyTile,
+    *,
+    precision: str,
+    backend: str,
+    threads: int | None,
+    repeat: int,
+) -> dict[str, Any]:
+    """Latency of every graph with what ``infer`` feeds it for one tile.
+
+    Of several calls (the decoder's chunks of prompts) the one with the most rows is timed.
+
+    Returns:
+        By role: ``open_s`` and the figures of :func:`latency`, rows, precision, backend.
+    """
+    present = {graph.role for graph in bundle.graphs}
+    roles = [role for role in IMAGE_ROLES if role in present]
+    with Reference(bundle, pack, roles, threads) as reference:
+        calls = reference.look(tile, 0).calls
+    found: dict[str, Any] = {}
+    for role in sorted(calls):
+        call = max(calls[role], key=len)
+        entry = choose_graph(bundle, role, precision, _device(backend))[0]
+        start = time.perf_counter()
+        with open_session(entry, backend, threads=threads) as session:
+            opened = time.perf_counter() - start
+            feeds = dict(call.feeds)
+            found[role] = {
+                "open_s": opened,
+                **latency(lambda: session.run(feeds), repeat),  # noqa: B023 - called at once
+                "rows": len(call),
+                "calls_per_tile": len(calls[role]),
+                "precision": entry.precision,
+                "backend": session.backend,
+            }
+    return found
+
+
+def measure_decoder(
+    models: Models, tile: VerifyTile, repeat: int, boxes: Sequence[int] = BOXES
+) -> dict[str, Any]:
+    """Latency of masks for 1, 20 and 200 boxes of one tile, all calls of the decoder together."""
+    assert models.segmenter is not None  # opened for it
+    embedding = models.segmenter.encode(tile.image)
+    rng = np.random.default_rng(_SEED)
+    side = tile.image.shape[0]
+    found = {}
+    for count in boxes:
+        low = rng.uniform(0, side * 0.8, (count, 2))
+        size = rng.uniform(side * 0.01, side * 0.2, (count, 2))
+        corners = np.concatenate([low, low + size], 1).astype(np.float32)
+        found[str(count)] = latency(
+            lambda: models.segmenter.decode_boxes(embedding, corners),  # type: ignore[union-attr] # noqa: B023
+            repeat,
+        )
+    return found
+
+
+def _device(backend: str) -> str:
+    from t2s_rt.backends import choose_backend
+
+    return choose_backend(backend).kind.device

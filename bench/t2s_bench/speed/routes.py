@@ -1,0 +1,50 @@
+"""Routes on one tile, from pixels in memory to class scores, by number of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from t2s_bench.speed.samples import latency
+from t2s_engines.verify.tiles import VerifyTile
+from t2s_rt.bundle import Bundle
+from t2s_rt.models import Models
+from t2s_rt.prompts import PromptPack, build_pack
+from t2s_rt.prompts.bank import load_bank
+from t2s_rt.routes import RouteName, RouteSettings, load_route
+from t2s_rt.routes.features import TileFeatures
+
+__all__ = ["CLASS_COUNTS", "class_packs", "measure_routes"]
+
+CLASS_COUNTS = (1, 7, 30)
+
+
+def class_packs(bundle: Bundle, counts: Sequence[int] = CLASS_COUNTS) -> dict[int, PromptPack]:
+    """Packs of so many classes, by their real number: a closed vocabulary may know fewer."""
+    known = bundle.text.words
+    names = [name for name in load_bank() if known is None or name in known]
+    sizes = sorted({min(count, len(names)) for count in counts})
+    return {size: build_pack(bundle, ", ".join(names[:size])) for size in sizes}
+
+
+def measure_routes(
+    models: Models,
+    packs: dict[int, PromptPack],
+    routes: Sequence[RouteName],
+    tile: VerifyTile,
+    repeat: int,
+) -> dict[str, dict[str, Any]]:
+    """Latency of a tile by route and number of classes; encoders are part of it."""
+    settings = RouteSettings()
+
+    def run(route: RouteName, pack: PromptPack) -> object:
+        features = TileFeatures(models, tile.image, tile.valid, pack)
+        return load_route(route)(features, pack, settings)
+
+    return {
+        route: {
+            str(count): latency(lambda: run(route, pack), repeat)  # noqa: B023 - called at once
+            for count, pack in packs.items()
+        }
+        for route in routes
+    }
