@@ -17,7 +17,8 @@ from t2s_bench.models.table import headline_table, models_table, stages_table
 from t2s_bench.nano.tables import accuracy_caption, floors_table
 from t2s_bench.overlap import overlap_table
 from t2s_bench.real.tables import real_caption, verdict_table
-from t2s_bench.speed.tables import speed_tables
+from t2s_bench.roofline.tables import roofline_tables
+from t2s_bench.speed.tables import speed_headline, speed_tables
 from t2s_rt.errors import UsageError
 
 __all__ = ["render_readme", "write_readme"]
@@ -25,7 +26,7 @@ __all__ = ["render_readme", "write_readme"]
 _SECTION = re.compile(
     r"(?P<head><!-- figures: (?P<name>\w+) -->\n).*?(?P<tail><!-- end of figures -->)", re.S
 )
-_RECORDS = {"headline": "models", "stages": "models"}
+_RECORDS = {"headline": "models", "stages": "models", "speed": "run"}
 """Sections whose record has another name."""
 
 
@@ -69,12 +70,6 @@ def _real(record: dict[str, Any]) -> str:
     return f"{verdict_table(record)}\n\nOn {real_caption(record)}"
 
 
-def _speed(record: dict[str, Any]) -> str:
-    """Tables of ``bench run``."""
-    command = "`t2s-rt bench run -o bench/records/run.json --chart docs/images/speed.png`"
-    return f"{speed_tables(record)} {command}."
-
-
 def _scenes(record: dict[str, Any]) -> str:
     """Line of ``bench scenes``."""
     return (
@@ -92,6 +87,8 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "nano": _accuracy,
     "overlap": overlap_table,
     "real": _real,
-    "run": _speed,
+    "run": speed_headline,
+    "speed": speed_tables,
+    "roofline": roofline_tables,
     "scenes": _scenes,
 }

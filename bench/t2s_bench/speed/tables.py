@@ -9,7 +9,14 @@ from t2s_bench.machine import one_line
 from t2s_bench.markdown import table
 from t2s_bench.speed.compare import Change
 
-__all__ = ["change_table", "speed_tables", "versus_text"]
+__all__ = ["change_table", "speed_headline", "speed_tables", "versus_text"]
+
+
+def speed_headline(record: Mapping[str, Any]) -> str:
+    """The scene from file to files, and routes on one tile: what a README has room for."""
+    parts = [_scene(record)] if "scene" in record else []
+    parts += [_routes(record)] if "routes" in record else []
+    return "\n\n".join([*parts, _caption(record)])
 
 
 def speed_tables(record: Mapping[str, Any]) -> str:
@@ -23,10 +30,13 @@ def speed_tables(record: Mapping[str, Any]) -> str:
         parts.append(_graphs(record))
     if "decoder_boxes" in record:
         parts.append(_boxes(record["decoder_boxes"]))
-    device = "; ".join(f"{key} {value}" for key, value in record["device"].items())
-    repeat = f"`t2s-rt bench run` with {_samples(record)} warm samples"
-    parts.append(f"{repeat}; {one_line(record['machine'])}{'; ' if device else ''}{device}.")
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, _caption(record)])
+
+
+def _caption(record: Mapping[str, Any]) -> str:
+    device = "".join(f"; {key} {value}" for key, value in record["device"].items())
+    repeat = f"{_samples(record)} warm samples of each; `t2s-rt bench run`"
+    return f"{repeat}; {one_line(record['machine'])}{device}."
 
 
 def change_table(found: Sequence[Change]) -> str:
