@@ -16,6 +16,7 @@ __all__ = [
     "LOCAL_PROMPTS_PER_CALL",
     "POINTS_PER_PROMPT",
     "PROMPTS_PER_CALL",
+    "SMALL_MODEL_BYTES",
     "TILES_PER_CALL",
     "TOKENS_PER_CAPTION",
     "SizeRange",
@@ -32,6 +33,10 @@ CLIP_PIXELS_PER_CALL = 1 << 17
 """Pixels of all images in one CLIP call, unless a single image has more."""
 TILES_PER_CALL = 4
 """Tiles whose images meet an encoder together."""
+SMALL_MODEL_BYTES = 256 << 20
+"""Graphs up to this leave a device idle for most of a call: several tiles do better, side by side
+on a CPU, in one call on a GPU, and dense CLIP can afford windows that overlap. Larger ones fill
+the device with a single tile."""
 TOKENS_PER_CAPTION = 256
 """Tokens of a detector caption, special ones included."""
 

@@ -88,7 +88,7 @@ class Models:
         roles: Collection[Role] = IMAGE_ROLES,
         *,
         threads: int | None = None,
-        clip_overlap: float = 0.0,
+        clip_overlap: float | None = None,
         options: BackendOptions | None = None,
     ) -> Models:
         """Open the graphs of some roles, and nothing else.
@@ -136,7 +136,7 @@ class Models:
         return models
 
     @classmethod
-    def over(cls, sessions: Mapping[Role, Session], *, clip_overlap: float = 0.0) -> Models:
+    def over(cls, sessions: Mapping[Role, Session], *, clip_overlap: float | None = None) -> Models:
         """Models over sessions that are open already, and that they close at the end.
 
         Args:

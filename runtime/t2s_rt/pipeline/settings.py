@@ -8,10 +8,10 @@ from typing import Any
 
 from t2s_rt.backends import BackendOptions
 from t2s_rt.errors import UsageError
-from t2s_rt.limits import TILES_PER_CALL
+from t2s_rt.limits import SMALL_MODEL_BYTES, TILES_PER_CALL
 from t2s_rt.routes import DEFAULT_ROUTE, ROUTES, RouteName, RouteSettings
 
-__all__ = ["MAX_TILE", "MIN_TILE", "SMALL_BYTES", "PipelineSettings"]
+__all__ = ["MAX_TILE", "MIN_TILE", "PipelineSettings"]
 
 MIN_TILE, MAX_TILE = 64, 4096
 """Sides of tiles in working pixels that ``tile`` may ask for."""
@@ -21,9 +21,6 @@ MAX_AHEAD = 64
 _OVERLAP_SHARE = 8
 _WORKERS = 2
 """More tiles at once would cost memory in proportion and gain little."""
-SMALL_BYTES = 256 << 20
-"""Models up to this do better with several tiles: side by side on a CPU, in one call on a GPU.
-Larger ones fill the device with a single tile."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,7 @@ class PipelineSettings:
             model_bytes: size of the bundle's graphs.
         """
         threads = self.threads or _cores()
-        at_once = _WORKERS if model_bytes <= SMALL_BYTES else 1
+        at_once = _WORKERS if model_bytes <= SMALL_MODEL_BYTES else 1
         workers = min(at_once, threads) if self.workers is None else self.workers
         return workers, max(1, threads // workers)
 

@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from t2s_rt.errors import BackendError
-from t2s_rt.limits import TILES_PER_CALL
+from t2s_rt.limits import SMALL_MODEL_BYTES, TILES_PER_CALL
 from t2s_rt.pipeline.blend import Region
-from t2s_rt.pipeline.settings import SMALL_BYTES
 from t2s_rt.pipeline.store import quantise
 from t2s_rt.routes import RouteSettings
 from t2s_rt.routes.clock import StageClock
@@ -309,7 +308,7 @@ class TileScorer:
 def _auto_batch(models: Models, streams: bool) -> int:
     """Tiles in one call where nobody asked for a number."""
     size = sum(file.bytes for session in models.sessions for file in session.entry.files)
-    return TILES_PER_CALL if streams and size <= SMALL_BYTES else 1
+    return TILES_PER_CALL if streams and size <= SMALL_MODEL_BYTES else 1
 
 
 def _flat_key(pixels: TilePixels, owned: Region | None) -> FlatKey | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from t2s_rt.backends import FakeSession, fake_entry
+from t2s_rt.bundle import FileRecord
 from t2s_rt.errors import BundleError, InternalError
+from t2s_rt.limits import SMALL_MODEL_BYTES
 from t2s_rt.models import ClipEncoder, DenseFeatures
 from t2s_rt.models.clip import _starts
 
@@ -93,8 +96,17 @@ def test_one_call_stays_within_a_number_of_pixels() -> None:
     assert [len(call["image"]) for call in session.calls] == [128, 41]  # 2^17 / 32^2
     large = fake_entry("clip_dense", H=512, W=512, h=128, w=128, D=3)
     session = FakeSession(large, embed_dense)
-    ClipEncoder(session, None).dense(picture(512, 1024))
+    ClipEncoder(session, None, overlap=0.0).dense(picture(512, 1024))
     assert [len(call["image"]) for call in session.calls] == [1, 1]
+
+
+@pytest.mark.parametrize(("size", "windows"), [(1 << 20, 3), (SMALL_MODEL_BYTES + 1, 2)])
+def test_windows_of_small_models_overlap_by_half(size: int, windows: int) -> None:
+    entry = fake_entry("clip_dense", H=FRAME, W=FRAME, h=GRID, w=GRID, D=3)
+    sized = replace(entry, files=(FileRecord("graph.onnx", "0" * 64, size),))
+    session = FakeSession(sized, embed_dense)
+    ClipEncoder(session, None).dense(picture(FRAME, 2 * FRAME))
+    assert sum(len(call["image"]) for call in session.calls) == windows
 
 
 def test_a_static_batch_is_filled_up() -> None:

@@ -19,10 +19,9 @@ from tests.runtime.routes.fakes import FakeClip, FakeDetector, FakeModels, pack_
 
 from t2s_rt.bundle import Bundle, load_bundle
 from t2s_rt.errors import BackendError, UsageError
-from t2s_rt.limits import TILES_PER_CALL
+from t2s_rt.limits import SMALL_MODEL_BYTES, TILES_PER_CALL
 from t2s_rt.models import Models
 from t2s_rt.pipeline import IncompleteSceneError, Pipeline, PipelineSettings
-from t2s_rt.pipeline.settings import SMALL_BYTES
 from t2s_rt.pipeline.source import SceneReader
 from t2s_rt.pipeline.tiles import TilePixels, TileScorer
 from t2s_rt.prompts import load_pack
@@ -353,4 +352,4 @@ def test_the_page_names_the_limits_of_the_code() -> None:
     page = (Path(__file__).parents[3] / "docs" / "speed.md").read_text()
     assert f"N tiles (1 to {TILES_PER_CALL})" in page
     assert f"on a GPU {TILES_PER_CALL} where the models are small" in page
-    assert f"within {SMALL_BYTES >> 20} MiB" in page
+    assert f"within {SMALL_MODEL_BYTES >> 20} MiB" in page
