@@ -1,1 +1,1 @@
-"""Activation ranges to Q/DQ graphs to an accuracy report; score thresholds. No command yet."""
+"""Score thresholds from labelled scenes (``t2s-rt calibrate``); int8 ranges are not built yet."""

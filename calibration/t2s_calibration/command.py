@@ -1,0 +1,122 @@
+"""``t2s-rt calibrate``: what a bundle or a pack learns from a few scenes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from t2s_rt.cli._options import backend_opt, bundle_opt, overwrite_opt, precision_opt, threads_opt
+
+__all__ = ["register"]
+
+_DATASETS = ("loveda", "potsdam", "vaihingen", "uavid", "dubai", "synthetic")
+_ROUTES = ("boxes", "points", "masks", "dense")
+
+
+def register(group: click.Group) -> None:
+    """Add the command ``calibrate``."""
+    group.add_command(calibrate)
+
+
+@click.group(short_help="Fit score thresholds to a few labelled tiles.")
+def calibrate() -> None:
+    """Fit what the routes decide by to a few labelled scenes."""
+
+
+@calibrate.command(short_help="Score thresholds of every class.")
+@click.argument("dataset", type=click.Choice(_DATASETS))
+@click.argument("root", type=click.Path(path_type=Path))
+@click.option(
+    "--split",
+    type=click.Choice(("train", "val", "test")),
+    default="train",
+    show_default=True,
+    help="Part of the data set to learn from; judge on another one.",
+)
+@bundle_opt
+@click.option(
+    "--pack",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Prompt pack to start from.  [default: the data set's own prompts]",
+)
+@click.option(
+    "--route",
+    "routes",
+    type=click.Choice(_ROUTES),
+    multiple=True,
+    help="Whose thresholds; may be repeated.  [default: boxes and dense, which fused goes by]",
+)
+@precision_opt
+@backend_opt
+@threads_opt
+@click.option(
+    "--gsd",
+    type=click.FloatRange(0, min_open=True),
+    metavar="METRES",
+    help="Ground resolution of the images, as for t2s-rt eval.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="Tiles to learn from, spread over the data set.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("calibrated.safetensors"),
+    show_default=True,
+    help="The pack with its thresholds; a table and JSON of the same name stand beside it.",
+)
+@overwrite_opt
+def thresholds(
+    dataset: str,
+    root: Path,
+    split: str,
+    bundle: Path | None,
+    pack: Path | None,
+    routes: tuple[str, ...],
+    gsd: float | None,
+    limit: int,
+    output: Path,
+    overwrite: bool,
+    **options: Any,
+) -> None:
+    """Choose the score from which each class counts, on labelled tiles of a data set.
+
+    \b
+    t2s-rt calibrate thresholds loveda LoveDA -o loveda.safetensors
+    t2s-rt eval loveda LoveDA --pack loveda.safetensors
+
+    For each route the thresholds with the highest mIoU over the tiles are taken; where nothing
+    beats the default by more than noise, the default stays. The pack carries them, infer and eval
+    go by them. A few tiles of the same sensor and season are worth more than many of another.
+    """
+    from t2s_calibration.thresholds.run import calibrate_thresholds
+    from t2s_calibration.thresholds.tables import thresholds_table
+    from t2s_rt.cli._progress import make_progress, note
+
+    record = calibrate_thresholds(
+        dataset,
+        root,
+        output,
+        split=split,
+        bundle_path=bundle,
+        pack_path=pack,
+        routes=routes or ("boxes", "dense"),
+        gsd=gsd,
+        limit=limit,
+        overwrite=overwrite,
+        precision=options["precision"],
+        backend=options["backend"],
+        threads=options["threads"],
+        progress=make_progress(),
+    )
+    click.echo(thresholds_table(record))
+    note(f"{output}: {len(record['routes'])} route(s), from {record['tiles']} tiles")
