@@ -8,7 +8,7 @@ import click
 
 from t2s_bench.commands.needs import need_packages
 from t2s_bench.errors import RegressionError
-from t2s_bench.speed.measure import PARTS
+from t2s_bench.speed import PARTS
 from t2s_rt.routes import DEFAULT_ROUTE, ROUTES, RouteName
 
 __all__ = ["compare", "roofline", "run", "versus"]

@@ -4,3 +4,10 @@
 device tells about itself meanwhile, ``measure`` makes one record of it, ``compare`` holds two
 records against each other, ``versus`` times two settings in turn, ``tables`` and ``chart`` show.
 """
+
+from __future__ import annotations
+
+__all__ = ["PARTS"]
+
+PARTS = ("graphs", "routes", "scene")
+"""What ``bench run`` measures, and may be asked for alone."""

@@ -9,6 +9,7 @@ from typing import Any
 from rich.progress import Progress
 
 from t2s_bench.machine import describe_machine
+from t2s_bench.speed import PARTS
 from t2s_bench.speed.device import device_state
 from t2s_bench.speed.graphs import measure_decoder, measure_graphs
 from t2s_bench.speed.routes import class_packs, measure_routes
@@ -21,10 +22,9 @@ from t2s_rt.pipeline import PipelineSettings
 from t2s_rt.prompts import load_pack
 from t2s_rt.routes import RouteName, RouteSettings, roles_for
 
-__all__ = ["PARTS", "SCHEMA_VERSION", "measure_speed"]
+__all__ = ["SCHEMA_VERSION", "measure_speed"]
 
 SCHEMA_VERSION = 1
-PARTS = ("graphs", "routes", "scene")
 
 
 def measure_speed(
@@ -48,7 +48,7 @@ def measure_speed(
         precision: ``auto``, ``fp32``, ``fp16`` or ``int8``.
         backend: ``auto`` or a backend's name.
         threads: in all; None takes one per core.
-        parts: which of :data:`PARTS`.
+        parts: which of :data:`t2s_bench.speed.PARTS`.
 
     Returns:
         A JSON-ready record, ``kind`` ``speed``, with the machine and the device's state.
