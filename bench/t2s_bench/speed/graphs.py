@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from t2s_bench.speed.samples import latency
 from t2s_engines.verify.reference import Reference
 from t2s_engines.verify.tiles import VerifyTile
-from t2s_rt.backends import open_session
+from t2s_rt.backends import choose_backend, open_session
 from t2s_rt.bundle import Bundle
 from t2s_rt.models import IMAGE_ROLES, Models, choose_graph
 from t2s_rt.prompts import PromptPack
@@ -43,17 +44,17 @@ def measure_graphs(
     roles = [role for role in IMAGE_ROLES if role in present]
     with Reference(bundle, pack, roles, threads) as reference:
         calls = reference.look(tile, 0).calls
+    device = choose_backend(backend).kind.device
     found: dict[str, Any] = {}
     for role in sorted(calls):
         call = max(calls[role], key=len)
-        entry = choose_graph(bundle, role, precision, _device(backend))[0]
+        entry = choose_graph(bundle, role, precision, device)[0]
         start = time.perf_counter()
         with open_session(entry, backend, threads=threads) as session:
             opened = time.perf_counter() - start
-            feeds = dict(call.feeds)
             found[role] = {
                 "open_s": opened,
-                **latency(lambda: session.run(feeds), repeat),  # noqa: B023 - called at once
+                **latency(partial(session.run, dict(call.feeds)), repeat),
                 "rows": len(call),
                 "calls_per_tile": len(calls[role]),
                 "precision": entry.precision,
@@ -66,8 +67,9 @@ def measure_decoder(
     models: Models, tile: VerifyTile, repeat: int, boxes: Sequence[int] = BOXES
 ) -> dict[str, Any]:
     """Latency of masks for 1, 20 and 200 boxes of one tile, all calls of the decoder together."""
-    assert models.segmenter is not None  # opened for it
-    embedding = models.segmenter.encode(tile.image)
+    segmenter = models.segmenter
+    assert segmenter is not None  # opened for it
+    embedding = segmenter.encode(tile.image)
     rng = np.random.default_rng(_SEED)
     side = tile.image.shape[0]
     found = {}
@@ -75,14 +77,5 @@ def measure_decoder(
         low = rng.uniform(0, side * 0.8, (count, 2))
         size = rng.uniform(side * 0.01, side * 0.2, (count, 2))
         corners = np.concatenate([low, low + size], 1).astype(np.float32)
-        found[str(count)] = latency(
-            lambda: models.segmenter.decode_boxes(embedding, corners),  # type: ignore[union-attr] # noqa: B023
-            repeat,
-        )
+        found[str(count)] = latency(partial(segmenter.decode_boxes, embedding, corners), repeat)
     return found
-
-
-def _device(backend: str) -> str:
-    from t2s_rt.backends import choose_backend
-
-    return choose_backend(backend).kind.device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from t2s_bench.speed.samples import latency
@@ -43,8 +44,7 @@ def measure_routes(
 
     return {
         route: {
-            str(count): latency(lambda: run(route, pack), repeat)  # noqa: B023 - called at once
-            for count, pack in packs.items()
+            str(count): latency(partial(run, route, pack), repeat) for count, pack in packs.items()
         }
         for route in routes
     }
