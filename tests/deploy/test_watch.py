@@ -217,7 +217,8 @@ def test_the_real_program_goes_on_after_a_stop(station: Station, example_scene: 
     environment = station.environment(T2S_INFER_OPTIONS="--route dense")
     watch = subprocess.Popen(["sh", WATCH], env=environment, start_new_session=True)
     for _ in range(3000):
-        if any((station.root / "maps").glob("*/a.json")) or watch.poll() is not None:
+        # the second scene has begun, so the first one is finished and noted as such
+        if any((station.root / "maps").glob("*/.b.t2s-work")) or watch.poll() is not None:
             break
         time.sleep(0.02)
     os.killpg(watch.pid, signal.SIGINT)
