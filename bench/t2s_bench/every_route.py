@@ -16,12 +16,18 @@ from t2s_rt.pipeline import PipelineSettings
 from t2s_rt.pipeline.image import score_array
 from t2s_rt.pipeline.tiles import TileScorer
 from t2s_rt.prompts import PromptPack
+from t2s_rt.prompts.bank import KINDS
 from t2s_rt.routes import ROUTES, RouteName, RouteSettings, load_route, roles_for
 from t2s_rt.routes.decision import MapRule, decide, map_rule
 from t2s_rt.routes.features import TileFeatures
 from t2s_rt.routes.result import TileResult
 
-__all__ = ["EveryRoute"]
+__all__ = ["EveryRoute", "roles_of"]
+
+
+def roles_of(routes: Sequence[RouteName], settings: RouteSettings) -> set[Role]:
+    """Every graph that some of the routes may ask, whatever the classes."""
+    return set().union(*(roles_for(route, settings, KINDS) for route in routes))
 
 
 class EveryRoute:
@@ -32,6 +38,7 @@ class EveryRoute:
         routes: which ones.
         settings: the routes' own numbers.
         tile: side of a tile in working pixels; None takes the bundle's.
+        clip_overlap: of dense CLIP's windows; None as ``infer`` has it.
     """
 
     def __init__(
@@ -40,6 +47,7 @@ class EveryRoute:
         routes: Sequence[RouteName] = ROUTES,
         settings: RouteSettings | None = None,
         tile: int | None = None,
+        clip_overlap: float | None = None,
     ) -> None:
         self.bundle, self.routes = bundle, tuple(routes)
         self.settings = settings or RouteSettings()
@@ -47,9 +55,8 @@ class EveryRoute:
         self._side, self._overlap = pipeline.tile_for(bundle.tile_size)
         size = sum(file.bytes for graph in bundle.manifest.graphs for file in graph.files)
         self._workers, threads = pipeline.parallel(size)
-        kinds = ("thing", "stuff", "both")
-        roles: set[Role] = set().union(*(roles_for(r, self.settings, kinds) for r in self.routes))
-        self.models = Models.open(bundle, roles=roles, threads=threads)
+        roles = roles_of(self.routes, self.settings)
+        self.models = Models.open(bundle, roles=roles, threads=threads, clip_overlap=clip_overlap)
 
     def __enter__(self) -> EveryRoute:
         """Return it; leaving the block closes the models."""

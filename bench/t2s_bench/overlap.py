@@ -32,11 +32,12 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
+from t2s_bench.inputs import default_pack
 from t2s_bench.machine import describe_machine, one_line
 from t2s_rt.bundle import Bundle, load_bundle
 from t2s_rt.errors import UsageError
 from t2s_rt.pipeline import Pipeline, PipelineSettings, SceneReport
-from t2s_rt.prompts import PromptPack, load_pack
+from t2s_rt.prompts import PromptPack
 from t2s_rt.routes import RouteName
 from t2s_rt.synthetic import GENERATOR_VERSION, HELD_OUT_SEEDS, scene_spec, write_scene
 
@@ -108,9 +109,7 @@ def measure_overlap(
     if rounds < 1 or (not scenes and size < 1):
         raise UsageError("expected at least one round and one scene, found none")
     bundle = load_bundle(bundle_path)
-    if bundle.default_pack is None:
-        raise UsageError(f"bundle {bundle.name} has no default pack, which names what to look for")
-    pack = load_pack(bundle.default_pack, bundle)
+    pack = default_pack(bundle)
     with tempfile.TemporaryDirectory() as folder:
         paths = [("file", path) for path in scenes]
         if size:

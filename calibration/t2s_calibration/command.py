@@ -7,11 +7,17 @@ from typing import Any
 
 import click
 
-from t2s_rt.cli._options import backend_opt, bundle_opt, overwrite_opt, precision_opt, threads_opt
+from t2s_rt.cli._options import (
+    backend_opt,
+    bundle_opt,
+    dataset_args,
+    overwrite_opt,
+    precision_opt,
+    threads_opt,
+)
 
 __all__ = ["register"]
 
-_DATASETS = ("loveda", "potsdam", "vaihingen", "uavid", "dubai", "synthetic")
 _ROUTES = ("boxes", "points", "masks", "dense")
 
 
@@ -26,22 +32,8 @@ def calibrate() -> None:
 
 
 @calibrate.command(short_help="Score thresholds of every class.")
-@click.argument("dataset", type=click.Choice(_DATASETS))
-@click.argument("root", type=click.Path(path_type=Path))
-@click.option(
-    "--split",
-    type=click.Choice(("train", "val", "test")),
-    default="train",
-    show_default=True,
-    help="Part of the data set to learn from; judge on another one.",
-)
+@dataset_args("train")
 @bundle_opt
-@click.option(
-    "--pack",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Prompt pack to start from.  [default: the data set's own prompts]",
-)
 @click.option(
     "--route",
     "routes",
@@ -52,12 +44,6 @@ def calibrate() -> None:
 @precision_opt
 @backend_opt
 @threads_opt
-@click.option(
-    "--gsd",
-    type=click.FloatRange(0, min_open=True),
-    metavar="METRES",
-    help="Ground resolution of the images, as for t2s-rt eval.",
-)
 @click.option(
     "--limit",
     type=click.IntRange(1),
@@ -96,7 +82,8 @@ def thresholds(
 
     For each route the thresholds with the highest mIoU over the tiles are taken; where nothing
     beats the default by more than noise, the default stays. The pack carries them, infer and eval
-    go by them. A few tiles of the same sensor and season are worth more than many of another.
+    go by them; judge them on another split. A few tiles of the same sensor and season are worth
+    more than many of another.
     """
     from t2s_calibration.thresholds.run import calibrate_thresholds
     from t2s_calibration.thresholds.tables import thresholds_table

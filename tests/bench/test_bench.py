@@ -97,3 +97,12 @@ def test_boxes_come_back_from_the_tile_that_owns_them(side: int, gsd: float, see
         np.testing.assert_allclose(back, mine[inside], atol=1e-2 * max(1.0, working.scale))
         centres = (local[:, :2] + local[:, 2:]) / 2
         assert (centres >= -1e-3).all() and (centres <= [tile.width, tile.height]).all()
+
+
+def test_what_lies_in_the_padding_is_nobodys(bundle: Bundle) -> None:
+    side = 100
+    working = WorkingScene.of(np.zeros((side, side, 3), np.uint8), bundle.gsd, bundle)
+    (tile, pixels) = next(working.tiles())
+    assert pixels.shape[0] > side
+    boxes = np.array([[10, 10, 30, 30], [110, 10, 130, 30], [10, 150, 30, 180]], np.float32)
+    assert working.owners(working.to_scene(boxes, tile)).tolist() == [0, -1, -1]

@@ -6,21 +6,19 @@ from pathlib import Path
 
 import click
 
+from t2s_bench.commands.options import accuracy_opts, publish
+from t2s_rt.cli._options import bundle_opt
+
 __all__ = ["nano", "real"]
 
 
 @click.command()
-@click.option("--bundle", type=click.Path(path_type=Path), help="Bundle folder; default nano.")
+@bundle_opt
 @click.option(
     "--limit", default=200, show_default=True, help="Number of held-out scenes, from the first."
 )
 @click.option("--size", default=512, show_default=True, help="Edge of each scene in pixels.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the JSON record here.")
-@click.option(
-    "--card",
-    type=click.Path(path_type=Path),
-    help="Write the model card's figures here (export/checkpoints/nano/figures.json).",
-)
+@accuracy_opts
 @click.option(
     "--sheets",
     type=click.Path(path_type=Path),
@@ -39,30 +37,18 @@ def nano(
     Prints every floor and whether it is reached, IoU of every route, AP50 of the detector by
     ground resolution and season, mask IoU from true boxes, and what captions and synonyms change.
     """
-    from t2s_bench.card import write_section
-    from t2s_bench.machine import write_record
     from t2s_bench.nano.measure import measure_accuracy
     from t2s_bench.nano.tables import accuracy_caption, accuracy_tables
 
     record = measure_accuracy(bundle, limit=limit, size=size, sheets=sheets)
-    tables, caption = accuracy_tables(record), accuracy_caption(record)
-    click.echo(f"{tables}\n\n{caption}")
-    if output is not None:
-        write_record(record, output)
-    if card is not None:
-        text = f"{tables}\n\nOn {caption}"
-        write_section(card, "synthetic", "Held-out synthetic scenes", text, record["checkpoints"])
+    section = ("synthetic", "Held-out synthetic scenes")
+    publish(record, section, accuracy_tables(record), accuracy_caption(record), output, card)
 
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--bundle", type=click.Path(path_type=Path), help="Bundle folder; default nano.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the JSON record here.")
-@click.option(
-    "--card",
-    type=click.Path(path_type=Path),
-    help="Write the model card's figures here (export/checkpoints/nano/figures.json).",
-)
+@bundle_opt
+@accuracy_opts
 @click.option(
     "--sheets",
     type=click.Path(path_type=Path),
@@ -77,19 +63,12 @@ def real(
     colour k-means and beside the largest class, and says what the best route beats. Whole data
     sets are judged by `t2s-rt eval`.
     """
-    from t2s_bench.card import write_section
-    from t2s_bench.machine import write_record
     from t2s_bench.real.measure import measure_real
     from t2s_bench.real.sheets import write_sheets
     from t2s_bench.real.tables import real_caption, real_tables
 
     record, judged = measure_real(data, bundle)
-    tables, caption = real_tables(record), real_caption(record)
-    click.echo(f"{tables}\n\n{caption}")
-    if output is not None:
-        write_record(record, output)
-    if card is not None:
-        text = f"{tables}\n\nOn {caption}"
-        write_section(card, "real", "Real images", text, record["checkpoints"])
+    section = ("real", "Real images")
+    publish(record, section, real_tables(record), real_caption(record), output, card)
     if sheets is not None:
         write_sheets(judged, sheets)

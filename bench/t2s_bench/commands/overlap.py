@@ -6,23 +6,19 @@ from pathlib import Path
 
 import click
 
+from t2s_bench.commands.options import record_opt
+from t2s_rt.cli._options import bundle_opt, route_opt, threads_opt
 from t2s_rt.errors import BackendError
 from t2s_rt.limits import TILES_PER_CALL
-from t2s_rt.routes import DEFAULT_ROUTE, ROUTES, RouteName
+from t2s_rt.routes import RouteName
 
 __all__ = ["overlap"]
 
 
 @click.command()
 @click.argument("scenes", nargs=-1, type=click.Path(path_type=Path, exists=True))
-@click.option("--bundle", type=click.Path(path_type=Path), help="Bundle folder; default nano.")
-@click.option(
-    "--route",
-    type=click.Choice(ROUTES),
-    default=DEFAULT_ROUTE,
-    show_default=True,
-    help="Route to time.",
-)
+@bundle_opt
+@route_opt
 @click.option(
     "--size",
     type=click.IntRange(0),
@@ -45,8 +41,8 @@ __all__ = ["overlap"]
     help="Tiles in one call where they are batched.",
 )
 @click.option("--rounds", default=3, show_default=True, help="Passes of each way, in turns.")
-@click.option("--threads", type=click.IntRange(1), help="Threads in all; default all cores.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the JSON record here.")
+@threads_opt
+@record_opt
 def overlap(
     scenes: tuple[Path, ...],
     bundle: Path | None,

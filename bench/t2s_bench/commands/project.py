@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from t2s_bench.commands.needs import need_packages
+from t2s_bench.commands.options import record_opt
 
 __all__ = ["models", "readme", "scenes"]
 
@@ -59,7 +60,7 @@ def models(
 @click.command()
 @click.option("--count", default=200, show_default=True, help="Number of scenes.")
 @click.option("--size", default=256, show_default=True, help="Edge of each scene in pixels.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the JSON record here.")
+@record_opt
 def scenes(count: int, size: int, output: Path | None) -> None:
     """How fast synthetic scenes are drawn on one core."""
     from t2s_bench.machine import write_record

@@ -7,19 +7,17 @@ from pathlib import Path
 import click
 
 from t2s_bench.commands.needs import need_packages
+from t2s_bench.commands.options import record_opt
 from t2s_bench.errors import RegressionError
 from t2s_bench.speed import PARTS
+from t2s_rt.cli._options import backend_opt, bundle_opt, precision_opt, route_opt, threads_opt
 from t2s_rt.routes import DEFAULT_ROUTE, ROUTES, RouteName
 
 __all__ = ["compare", "roofline", "run", "versus"]
 
-_BACKEND = click.option(
-    "--backend", default="auto", show_default=True, help="auto or a backend's name."
-)
-
 
 @click.command()
-@click.option("--bundle", type=click.Path(path_type=Path), help="Bundle folder; default nano.")
+@bundle_opt
 @click.option(
     "--route",
     "routes",
@@ -44,15 +42,10 @@ _BACKEND = click.option(
     show_default=True,
     help="What to measure, separated by commas.",
 )
-@click.option(
-    "--precision",
-    type=click.Choice(("auto", "fp32", "fp16", "int8")),
-    default="auto",
-    show_default=True,
-)
-@_BACKEND
-@click.option("--threads", type=click.IntRange(1), help="Threads in all; default all cores.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the JSON record here.")
+@precision_opt
+@backend_opt
+@threads_opt
+@record_opt
 @click.option("--chart", type=click.Path(path_type=Path), help="Draw a chart into this PNG file.")
 def run(
     bundle: Path | None,
@@ -133,13 +126,11 @@ def compare(old: Path, new: Path, tolerance: float) -> None:
 @click.command()
 @click.option("--first", default="", metavar="SETTINGS", help="As precision=fp32,threads=1.")
 @click.option("--second", required=True, metavar="SETTINGS", help="As precision=fp16.")
-@click.option(
-    "--route", type=click.Choice(ROUTES), default=DEFAULT_ROUTE, show_default=True, help="Route."
-)
+@route_opt
 @click.option(
     "--repeat", type=click.IntRange(3), default=15, show_default=True, help="Turns of each side."
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the JSON record here.")
+@record_opt
 def versus(first: str, second: str, route: RouteName, repeat: int, output: Path | None) -> None:
     """Two settings in turn on one tile, and the ratio of their times with its interval.
 
@@ -160,7 +151,7 @@ def versus(first: str, second: str, route: RouteName, repeat: int, output: Path 
 
 
 @click.command()
-@click.option("--bundle", type=click.Path(path_type=Path), help="Bundle folder; default nano.")
+@bundle_opt
 @click.option(
     "--graphs", metavar="ROLES", help="Only these graphs, separated by commas; default all."
 )
@@ -170,7 +161,7 @@ def versus(first: str, second: str, route: RouteName, repeat: int, output: Path 
 @click.option(
     "--repeat", type=click.IntRange(1), default=5, show_default=True, help="Runs of each graph."
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the JSON record here.")
+@record_opt
 def roofline(
     bundle: Path | None, graphs: str | None, threads: int, repeat: int, output: Path | None
 ) -> None:

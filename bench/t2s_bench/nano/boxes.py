@@ -31,7 +31,11 @@ def _band(gsd: float) -> str:
 def detect_scene(
     models: Models, pack: PromptPack, scene: HeldOut
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """All queries of a scene's tiles: boxes ``[N, 4]`` in scene pixels, scores ``[N, K]``."""
+    """All queries of a scene's tiles: boxes ``[N, 4]`` in scene pixels, scores ``[N, K]``.
+
+    As in the runtime, a box counts for the tile that owns its centre and is cut at the scene's
+    edge; what lies in the padding is nobody's.
+    """
     assert models.detector is not None  # opened for it
     boxes, scores = [], []
     for tile, image in scene.working.tiles():
@@ -40,7 +44,9 @@ def detect_scene(
         mine = scene.working.owners(in_scene) == tile.index
         boxes.append(in_scene[mine])
         scores.append(found.scores[mine])
-    return np.concatenate(boxes), np.concatenate(scores)
+    height, width = scene.truth.classes.shape
+    edges = np.array([width, height, width, height], np.float32)
+    return np.clip(np.concatenate(boxes), 0, edges), np.concatenate(scores)
 
 
 class BoxFigures:

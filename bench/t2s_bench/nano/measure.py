@@ -9,6 +9,7 @@ from rich.progress import track
 
 from t2s_bench.card import checkpoints_of
 from t2s_bench.every_route import EveryRoute
+from t2s_bench.inputs import default_pack
 from t2s_bench.machine import describe_machine
 from t2s_bench.nano.boxes import BoxFigures
 from t2s_bench.nano.maps import MapFigures
@@ -16,9 +17,8 @@ from t2s_bench.nano.masks import MaskFigures
 from t2s_bench.nano.sheets import SheetMaker
 from t2s_bench.nano.text import TextFigures
 from t2s_bench.nano.truth import HeldOut
-from t2s_rt.bundle import Bundle, load_bundle
+from t2s_rt.bundle import load_bundle
 from t2s_rt.errors import UsageError
-from t2s_rt.prompts import PromptPack, load_pack
 from t2s_rt.synthetic import GENERATOR_VERSION, HELD_OUT_SEEDS
 
 __all__ = ["measure_accuracy"]
@@ -50,7 +50,7 @@ def measure_accuracy(
         UnknownWordError: the bundle does not know the classes' names and synonyms.
     """
     bundle = load_bundle(bundle_path)
-    pack = _pack(bundle)
+    pack = default_pack(bundle)
     if not 1 <= limit <= len(HELD_OUT_SEEDS):
         raise UsageError(
             f"expected 1 to {len(HELD_OUT_SEEDS)} held-out scenes, found {limit}; change --limit"
@@ -84,9 +84,3 @@ def measure_accuracy(
         **maps.record(),
         "text": text.record(),
     }
-
-
-def _pack(bundle: Bundle) -> PromptPack:
-    if bundle.default_pack is None:
-        raise UsageError(f"bundle {bundle.name} has no default pack, which names what to look for")
-    return load_pack(bundle.default_pack, bundle)

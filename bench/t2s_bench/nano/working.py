@@ -56,7 +56,7 @@ class WorkingScene:
             yield tile, pad_tile(pixels, side).image
 
     def to_scene(self, boxes: NDArray[np.float32], tile: TileWindow) -> NDArray[np.float32]:
-        """Boxes [N, 4] xyxy from tile pixels to scene pixels."""
+        """Boxes [N, 4] xyxy from tile pixels to scene pixels; they may reach into the padding."""
         shift = np.array([tile.col, tile.row, tile.col, tile.row], np.float32)
         return np.asarray((boxes + shift) * self.scale, np.float32)
 
@@ -68,9 +68,13 @@ class WorkingScene:
         return np.asarray(np.clip(inside, 0, edges), np.float32)
 
     def owners(self, boxes: NDArray[np.float32]) -> NDArray[np.intp]:
-        """Tile that owns the centre of each box [N, 4] in scene pixels."""
+        """Tile that owns the centre of each box [N, 4] in scene pixels; -1 outside the scene.
+
+        Tiles at a border are filled up with the mirrored scene: objects are found there, too, and
+        the runtime drops them as this does.
+        """
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2 / self.scale
-        owner = np.zeros(len(boxes), np.intp)
+        owner = np.full(len(boxes), -1, np.intp)
         for index in range(len(self.grid)):
             part = self.grid.owned(self.grid[index])
             x, y = centres[:, 0], centres[:, 1]

@@ -90,7 +90,7 @@ def _judge(
     spec = dataset_spec(chosen.name)
     wording = Wording.of_bundle(spec, bundle)
     pack = build_pack(bundle, wording.prompts)
-    table = _targets(spec, wording)
+    table = wording.classes_of_labels(spec)
     tallies = {name: ConfusionMatrix(matrix_names(spec), (IGNORED,)) for name in ROUTES}
     kmeans = ConfusionMatrix(matrix_names(spec), (IGNORED,))
     judged = []
@@ -117,9 +117,3 @@ def _judge(
         },
     }
     return record, judged
-
-
-def _targets(spec: DatasetSpec, wording: Wording) -> NDArray[np.uint8]:
-    """Class of the set by label of a map, as ``t2s-rt eval`` has it."""
-    none = len(spec.classes) if spec.sink is None else spec.sink
-    return np.array([none, *(none if t is None else t for t in wording.targets)], np.uint8)

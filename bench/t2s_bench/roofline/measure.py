@@ -11,19 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
+from t2s_bench.inputs import default_pack, largest_calls
 from t2s_bench.machine import describe_machine
 from t2s_bench.roofline.count import bytes_moved, flops, op_class, with_weights
 from t2s_bench.roofline.peaks import Peaks, measure_peaks
 from t2s_bench.roofline.profile import NodeRun, profile_graph
-from t2s_engines.verify.calls import Call
-from t2s_engines.verify.reference import Reference
 from t2s_engines.verify.tiles import synthetic_tiles
 from t2s_rt.backends import open_session
-from t2s_rt.bundle import Bundle, GraphEntry, load_bundle
-from t2s_rt.contracts import Role
-from t2s_rt.errors import UsageError
-from t2s_rt.models import IMAGE_ROLES
-from t2s_rt.prompts import PromptPack, load_pack
+from t2s_rt.bundle import GraphEntry, load_bundle
 
 __all__ = ["graph_roofline", "measure_roofline"]
 
@@ -58,17 +53,14 @@ def measure_roofline(
         BackendError: ONNX Runtime refuses a graph.
     """
     bundle = load_bundle(bundle_path)
-    if bundle.default_pack is None:
-        raise UsageError(f"bundle {bundle.name} has no default pack, which names what to look for")
-    calls = _calls(bundle, load_pack(bundle.default_pack, bundle), roles)
+    calls = largest_calls(bundle, default_pack(bundle), synthetic_tiles(bundle, 1)[0], roles)
     peaks = measure_peaks(threads)
     graphs, gains = {}, []
-    for role, found in track(sorted(calls.items()), "graphs", transient=True):
-        call = max(found, key=len)
+    for role, (call, count) in track(sorted(calls.items()), "graphs", transient=True):
         graphs[role], nodes = graph_roofline(
             bundle.graph(role, "fp32"), call.feeds, peaks, threads, repeat
         )
-        graphs[role].update(rows=len(call), calls_per_tile=len(found))
+        graphs[role].update(rows=len(call), calls_per_tile=count)
         gains += [{"graph": role, **gain} for gain in _gains(nodes, peaks)]
     gains.sort(key=lambda gain: -gain["gain_s"])
     return {
@@ -174,18 +166,3 @@ def _latency(
             session.run(dict(feeds))
             times.append(time.perf_counter() - start)
     return float(np.median(times))
-
-
-def _calls(bundle: Bundle, pack: PromptPack, roles: Sequence[str] | None) -> dict[Role, list[Call]]:
-    """What ``infer`` asks every graph for one tile."""
-    present = {graph.role for graph in bundle.graphs if graph.precision == "fp32"}
-    wanted = [role for role in IMAGE_ROLES if role in present and (roles is None or role in roles)]
-    if not wanted:
-        raise UsageError(
-            f"expected graphs out of {', '.join(sorted(present))}, found "
-            f"{', '.join(roles or ())}; change --graphs"
-        )
-    tile = synthetic_tiles(bundle, 1)[0]
-    with Reference(bundle, pack, wanted) as reference:
-        calls = reference.look(tile, 0).calls
-    return {role: found for role, found in calls.items() if role in wanted}

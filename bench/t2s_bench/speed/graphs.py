@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from t2s_bench.inputs import largest_calls
 from t2s_bench.speed.samples import latency
-from t2s_engines.verify.reference import Reference
 from t2s_engines.verify.tiles import VerifyTile
 from t2s_rt.backends import choose_backend, open_session
 from t2s_rt.bundle import Bundle
-from t2s_rt.models import IMAGE_ROLES, Models, choose_graph
+from t2s_rt.models import Models, choose_graph
 from t2s_rt.prompts import PromptPack
 
 __all__ = ["BOXES", "measure_decoder", "measure_graphs"]
@@ -40,14 +40,10 @@ def measure_graphs(
     Returns:
         By role: ``open_s`` and the figures of :func:`latency`, rows, precision, backend.
     """
-    present = {graph.role for graph in bundle.graphs}
-    roles = [role for role in IMAGE_ROLES if role in present]
-    with Reference(bundle, pack, roles, threads) as reference:
-        calls = reference.look(tile, 0).calls
+    calls = largest_calls(bundle, pack, tile, threads=threads)
     device = choose_backend(backend).kind.device
     found: dict[str, Any] = {}
-    for role in sorted(calls):
-        call = max(calls[role], key=len)
+    for role, (call, count) in sorted(calls.items()):
         entry = choose_graph(bundle, role, precision, device)[0]
         start = time.perf_counter()
         with open_session(entry, backend, threads=threads) as session:
@@ -56,7 +52,7 @@ def measure_graphs(
                 "open_s": opened,
                 **latency(partial(session.run, dict(call.feeds)), repeat),
                 "rows": len(call),
-                "calls_per_tile": len(calls[role]),
+                "calls_per_tile": count,
                 "precision": entry.precision,
                 "backend": session.backend,
             }

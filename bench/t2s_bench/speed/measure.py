@@ -8,6 +8,8 @@ from typing import Any
 
 from rich.progress import Progress
 
+from t2s_bench.every_route import roles_of
+from t2s_bench.inputs import default_pack
 from t2s_bench.machine import describe_machine
 from t2s_bench.speed import PARTS
 from t2s_bench.speed.device import device_state
@@ -19,8 +21,7 @@ from t2s_rt.bundle import load_bundle
 from t2s_rt.errors import UsageError
 from t2s_rt.models import Models
 from t2s_rt.pipeline import PipelineSettings
-from t2s_rt.prompts import load_pack
-from t2s_rt.routes import RouteName, RouteSettings, roles_for
+from t2s_rt.routes import RouteName, RouteSettings
 
 __all__ = ["SCHEMA_VERSION", "measure_speed"]
 
@@ -64,9 +65,7 @@ def measure_speed(
     if repeat < 1 or not routes:
         raise UsageError(f"expected a route and at least one warm run, found {routes}, {repeat}")
     bundle = load_bundle(bundle_path)
-    if bundle.default_pack is None:
-        raise UsageError(f"bundle {bundle.name} has no default pack, which names what to look for")
-    pack = load_pack(bundle.default_pack, bundle)
+    pack = default_pack(bundle)
     tile = synthetic_tiles(bundle, 1)[0]
     record: dict[str, Any] = {
         "what": "latency and throughput on this device",
@@ -97,8 +96,7 @@ def measure_speed(
             )  # fmt: skip
             progress.advance(task)
         if "routes" in parts:
-            kinds = ("thing", "stuff", "both")
-            needed = {role for route in routes for role in roles_for(route, RouteSettings(), kinds)}
+            needed = roles_of(routes, RouteSettings())
             with Models.open(bundle, precision, backend, needed, threads=threads) as models:
                 record["routes"] = measure_routes(models, class_packs(bundle), routes, tile, repeat)
                 if models.segmenter is not None:

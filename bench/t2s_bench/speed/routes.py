@@ -14,8 +14,9 @@ from t2s_rt.prompts import PromptPack, build_pack
 from t2s_rt.prompts.bank import load_bank
 from t2s_rt.routes import RouteName, RouteSettings, load_route
 from t2s_rt.routes.features import TileFeatures
+from t2s_rt.routes.result import TileResult
 
-__all__ = ["CLASS_COUNTS", "class_packs", "measure_routes"]
+__all__ = ["CLASS_COUNTS", "class_packs", "measure_routes", "run_route"]
 
 CLASS_COUNTS = (1, 7, 30)
 
@@ -28,6 +29,12 @@ def class_packs(bundle: Bundle, counts: Sequence[int] = CLASS_COUNTS) -> dict[in
     return {size: build_pack(bundle, ", ".join(names[:size])) for size in sizes}
 
 
+def run_route(models: Models, pack: PromptPack, route: RouteName, tile: VerifyTile) -> TileResult:
+    """A route on one tile with its default numbers, encoders included."""
+    settings = RouteSettings()
+    return load_route(route)(TileFeatures(models, tile.image, tile.valid, pack), pack, settings)
+
+
 def measure_routes(
     models: Models,
     packs: dict[int, PromptPack],
@@ -36,15 +43,10 @@ def measure_routes(
     repeat: int,
 ) -> dict[str, dict[str, Any]]:
     """Latency of a tile by route and number of classes; encoders are part of it."""
-    settings = RouteSettings()
-
-    def run(route: RouteName, pack: PromptPack) -> object:
-        features = TileFeatures(models, tile.image, tile.valid, pack)
-        return load_route(route)(features, pack, settings)
-
     return {
         route: {
-            str(count): latency(partial(run, route, pack), repeat) for count, pack in packs.items()
+            str(count): latency(partial(run_route, models, pack, route, tile), repeat)
+            for count, pack in packs.items()
         }
         for route in routes
     }

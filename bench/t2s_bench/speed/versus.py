@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from t2s_bench.every_route import roles_of
+from t2s_bench.inputs import default_pack
 from t2s_bench.machine import describe_machine
 from t2s_bench.speed.device import device_state
+from t2s_bench.speed.routes import run_route
 from t2s_bench.speed.samples import interleaved, ratio_interval, summary
 from t2s_engines.verify.tiles import synthetic_tiles
-from t2s_rt.bundle import Bundle, load_bundle
+from t2s_rt.bundle import load_bundle
 from t2s_rt.errors import UsageError
 from t2s_rt.models import Models
-from t2s_rt.prompts import load_pack
-from t2s_rt.routes import RouteName, RouteSettings, load_route, roles_for
-from t2s_rt.routes.features import TileFeatures
+from t2s_rt.routes import RouteName, RouteSettings
 
 __all__ = ["KEYS", "measure_versus", "parse_side"]
 
@@ -60,15 +62,15 @@ def measure_versus(
     """
     if repeat < 3:
         raise UsageError(f"expected at least 3 turns for an interval, found {repeat}")
-    bundles = [_bundle(side) for side in (first, second)]
+    paths = [side.get("bundle") for side in (first, second)]
+    bundles = [load_bundle(None if path is None else Path(path)) for path in paths]
     if bundles[0].tile_size != bundles[1].tile_size:
         raise UsageError(
             f"expected bundles of one tile size, found {bundles[0].tile_size} and "
             f"{bundles[1].tile_size} pixels; their times do not compare"
         )
     tile = synthetic_tiles(bundles[0], 1)[0]
-    settings = RouteSettings()
-    roles = roles_for(route, settings, ("thing", "stuff", "both"))
+    roles = roles_of((route,), RouteSettings())
     with ExitStack() as stack:
         runs = []
         for side, bundle in zip((first, second), bundles, strict=True):
@@ -82,14 +84,7 @@ def measure_versus(
                     threads=None if threads is None else int(threads),
                 )
             )
-            assert bundle.default_pack is not None  # checked above
-            pack = load_pack(bundle.default_pack, bundle)
-
-            def run(models: Models = models, pack: Any = pack) -> object:
-                features = TileFeatures(models, tile.image, tile.valid, pack)
-                return load_route(route)(features, pack, settings)
-
-            runs.append(run)
+            runs.append(partial(run_route, models, default_pack(bundle), route, tile))
         times = interleaved(runs[0], runs[1], repeat)
     ratio, low, high = ratio_interval(*times)
     return {
@@ -103,11 +98,3 @@ def measure_versus(
         "machine": describe_machine(),
         "device": device_state(),
     }
-
-
-def _bundle(side: Mapping[str, str]) -> Bundle:
-    path = side.get("bundle")
-    bundle = load_bundle(None if path is None else Path(path))
-    if bundle.default_pack is None:
-        raise UsageError(f"bundle {bundle.name} has no default pack, which names what to look for")
-    return bundle

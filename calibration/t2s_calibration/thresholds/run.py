@@ -68,8 +68,7 @@ def calibrate_thresholds(
     bundle, spec = load_bundle(bundle_path), dataset_spec(dataset)
     pack, wording = _pack(bundle, spec, pack_path, backend, threads)
     tiles = _tiles(spec, root, split, gsd, limit)
-    none = len(spec.classes) if spec.sink is None else spec.sink
-    targets = np.array([none, *(none if t is None else t for t in wording.targets)], np.uint8)
+    targets = wording.classes_of_labels(spec)
     found: dict[str, Choice] = {}
     used = 0
     for route in dict.fromkeys(routes):

@@ -12,10 +12,12 @@ from t2s_rt.contracts import PRECISIONS
 from t2s_rt.limits import TILES_PER_CALL
 
 __all__ = [
+    "DATASET_NAMES",
     "allow_unverified_opt",
     "backend_opt",
     "batch_opt",
     "bundle_opt",
+    "dataset_args",
     "engine_cache_opt",
     "output_opt",
     "overwrite_opt",
@@ -23,6 +25,9 @@ __all__ = [
     "route_opt",
     "threads_opt",
 ]
+
+DATASET_NAMES = ("loveda", "potsdam", "vaihingen", "uavid", "dubai", "synthetic")
+"""Of ``t2s_rt.evaluation.datasets.DATASETS``, which loads numpy and rasterio: too much for help."""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -46,7 +51,7 @@ def route_opt(function: _F) -> _F:
         type=click.Choice(ROUTES),
         default=DEFAULT_ROUTE,
         show_default=True,
-        help="How words become masks; see above.",
+        help="How words become masks; t2s-rt infer --help explains them.",
     )(function)
 
 
@@ -123,6 +128,41 @@ def batch_opt(function: _F) -> _F:
         help="Tiles in one call of an image encoder; auto is 1 on a CPU, and on a GPU as many as "
         "a call may hold where the models are small.",
     )(function)
+
+
+def dataset_args(split: str) -> Callable[[_F], _F]:
+    """``DATASET ROOT --split --pack --gsd``: a labelled data set and how it is asked for."""
+    parts: tuple[Callable[[Any], Any], ...] = (
+        click.argument("dataset", type=click.Choice(DATASET_NAMES)),
+        click.argument("root", type=click.Path(path_type=Path)),
+        click.option(
+            "--split",
+            type=click.Choice(("train", "val", "test")),
+            default=split,
+            show_default=True,
+            help="Which part of the data set.",
+        ),
+        click.option(
+            "--pack",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Prompt pack made by t2s-rt prompts.  [default: the data set's own prompts]",
+        ),
+        click.option(
+            "--gsd",
+            type=click.FloatRange(0, min_open=True),
+            metavar="METRES",
+            help="Ground resolution of the images, metres per pixel.  [default: the data set's, "
+            "else each file's own, else the bundle's]",
+        ),
+    )
+
+    def decorate(function: _F) -> _F:
+        for add in reversed(parts):
+            function = add(function)
+        return function
+
+    return decorate
 
 
 def overwrite_opt(function: _F) -> _F:

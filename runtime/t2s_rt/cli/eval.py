@@ -11,6 +11,7 @@ from t2s_rt.cli._options import (
     allow_unverified_opt,
     backend_opt,
     bundle_opt,
+    dataset_args,
     engine_cache_opt,
     output_opt,
     overwrite_opt,
@@ -21,8 +22,6 @@ from t2s_rt.cli._options import (
 
 __all__ = ["evaluate", "register"]
 
-_DATASETS = ("loveda", "potsdam", "vaihingen", "uavid", "dubai", "synthetic")
-
 
 def register(group: click.Group) -> None:
     """Add the command ``eval``."""
@@ -30,35 +29,14 @@ def register(group: click.Group) -> None:
 
 
 @click.command("eval", short_help="Judge a bundle on a labelled data set.")
-@click.argument("dataset", type=click.Choice(_DATASETS))
-@click.argument("root", type=click.Path(path_type=Path))
-@click.option(
-    "--split",
-    type=click.Choice(("train", "val", "test")),
-    default="val",
-    show_default=True,
-    help="Which part of the data set.",
-)
+@dataset_args("val")
 @bundle_opt
 @route_opt
-@click.option(
-    "--pack",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Prompt pack made by t2s-rt prompts.  [default: the data set's own prompts]",
-)
 @precision_opt
 @backend_opt
 @engine_cache_opt
 @allow_unverified_opt
 @threads_opt
-@click.option(
-    "--gsd",
-    type=click.FloatRange(0, min_open=True),
-    metavar="METRES",
-    help="Ground resolution of the images, metres per pixel.  [default: the data set's, else "
-    "each file's own, else the bundle's]",
-)
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="At most so many tiles.")
 @output_opt("eval")
 @overwrite_opt

@@ -135,9 +135,7 @@ class Evaluation:
         self._directory, self._about, self._overwrite = directory, about, overwrite
         self._failed, self._alone, self._worst = dict(broken or {}), alone, worst
         self._scores: dict[int, float] = {}
-        none = len(spec.classes) if spec.sink is None else spec.sink
-        targets = [none if target is None else target for target in wording.targets]
-        self._table = np.array([none, *targets], np.uint8)
+        self._table = wording.classes_of_labels(spec)
 
     def run(self, pipeline: Pipeline, progress: Progress) -> dict[str, Any]:
         """Judge all tiles and write the outputs.

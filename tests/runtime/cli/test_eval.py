@@ -15,6 +15,7 @@ import pytest
 from click.testing import Result
 
 from t2s_rt.bundle import load_bundle
+from t2s_rt.cli._options import DATASET_NAMES
 from t2s_rt.evaluation.datasets import DATASETS, Wording, dataset_spec
 from t2s_rt.pipeline import Pipeline
 from t2s_rt.prompts import load_pack
@@ -189,6 +190,10 @@ def test_only_the_worst_tiles_become_pictures(scenes: Path, tmp_path: Path) -> N
     assert len(scores) == 3
     assert [entry["tile"] for entry in record["worst"]] == [min(scores, key=lambda k: scores[k])]
     assert len(list(tmp_path.glob("worst_*.png"))) == 1
+
+
+def test_the_command_offers_every_data_set() -> None:
+    assert set(DATASET_NAMES) == set(DATASETS)
 
 
 def test_an_empty_root_is_no_scene(run: Run, tmp_path: Path) -> None:

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from t2s_rt.bundle import Bundle
 from t2s_rt.errors import UsageError
 from t2s_rt.prompts import PromptClass, PromptPack
@@ -150,6 +153,16 @@ class Wording:
         )
         prompts = tuple(PromptClass(entry.name, tuple(entry.synonyms)) for entry in pack.classes)
         return cls(prompts, targets, without)
+
+    def classes_of_labels(self, spec: DatasetSpec) -> NDArray[np.uint8]:
+        """Class of the set by label of a map, uint8 ``[1 + K]``; label 0 is "nothing found".
+
+        That is the set's sink, or one past its last class where it has none; so are classes of
+        the pack that mean none of the set's.
+        """
+        none = len(spec.classes) if spec.sink is None else spec.sink
+        means = (none if target is None else target for target in self.targets)
+        return np.array([none, *means], np.uint8)
 
     def words_by_class(self, spec: DatasetSpec) -> dict[str, list[str] | None]:
         """For each class of the set what it is asked for by; None for by nothing."""

@@ -1,0 +1,85 @@
+"""Why defaults are what they are: ``python -m t2s_bench.nano.choices``.
+
+Tries the overlap of dense CLIP's windows, the dense threshold and the kinds of classes on scenes
+that neither training nor any published figure uses. Takes some minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from rich.progress import track
+
+from t2s_bench.every_route import EveryRoute
+from t2s_bench.inputs import default_pack
+from t2s_bench.machine import describe_machine, one_line
+from t2s_bench.markdown import table
+from t2s_bench.nano.maps import to_truth
+from t2s_rt.bundle import Bundle, load_bundle
+from t2s_rt.evaluation import ConfusionMatrix
+from t2s_rt.prompts import PromptPack
+from t2s_rt.prompts.bank import Kind
+from t2s_rt.routes import RouteName, RouteSettings
+from t2s_rt.synthetic import CLASSES, GENERATOR_VERSION, render, scene_spec
+
+__all__ = ["compare_choices"]
+
+TUNING_SEEDS = range(800_000, 800_024)
+_SIZE = 512
+
+
+def compare_choices() -> str:
+    """mIoU over the nine classes of every choice, as a Markdown table."""
+    bundle = load_bundle()
+    pack = default_pack(bundle)
+    rows = [
+        (title, route, f"{_miou(bundle, choice, settings, route, overlap):.3f}")
+        for title, choice, settings, route, overlap in track(list(_choices(pack)), transient=True)
+    ]
+    caption = (
+        f"{len(TUNING_SEEDS)} scenes of {_SIZE} x {_SIZE} pixels, generator {GENERATOR_VERSION}; "
+        f"`python -m t2s_bench.nano.choices`; {one_line(describe_machine())}."
+    )
+    return f"{table(('choice', 'route', 'mIoU'), rows)}\n\n{caption}"
+
+
+def _choices(
+    pack: PromptPack,
+) -> Iterator[tuple[str, PromptPack, RouteSettings, RouteName, float | None]]:
+    plain = RouteSettings()
+    routes: tuple[RouteName, ...] = ("dense", "fused")
+    for overlap in (0.0, 1 / 3, 0.5):
+        for route in routes:
+            yield f"windows overlap by {overlap:.0%}", pack, plain, route, overlap
+    for threshold in (0.1, 0.2, 0.4):
+        yield f"dense threshold {threshold}", pack, RouteSettings(dense=threshold), "dense", None
+    for name in ("building", "car"):
+        yield f"{name} from boxes and dense CLIP", _kind(pack, name, "both"), plain, "fused", None
+
+
+def _kind(pack: PromptPack, name: str, kind: Kind) -> PromptPack:
+    classes = (replace(c, kind=kind) if c.name == name else c for c in pack.classes)
+    return replace(pack, classes=tuple(classes))
+
+
+def _miou(
+    bundle: Bundle,
+    pack: PromptPack,
+    settings: RouteSettings,
+    route: RouteName,
+    overlap: float | None,
+) -> float:
+    names = [entry.name for entry in CLASSES]
+    matrix, means = ConfusionMatrix(names), to_truth(pack)
+    with EveryRoute(bundle, (route,), settings, clip_overlap=overlap) as routes:
+        for seed in TUNING_SEEDS:
+            spec = scene_spec(seed, _SIZE)
+            scene = render(spec)
+            labels = routes.label(scene.image, pack, spec.gsd)[route]
+            matrix.add(scene.classes, means[labels])
+    return matrix.miou(range(1, len(names)))
+
+
+if __name__ == "__main__":
+    print(compare_choices())
