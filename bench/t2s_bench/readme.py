@@ -14,6 +14,7 @@ from typing import Any
 
 from t2s_bench.machine import one_line
 from t2s_bench.models.table import headline_table, models_table, stages_table
+from t2s_bench.nano.choices import choices_table
 from t2s_bench.nano.tables import accuracy_caption, floors_table
 from t2s_bench.overlap import overlap_table
 from t2s_bench.real.tables import real_caption, verdict_table
@@ -85,6 +86,7 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "models": models_table,
     "stages": stages_table,
     "nano": _accuracy,
+    "choices": choices_table,
     "overlap": overlap_table,
     "real": _real,
     "run": speed_headline,

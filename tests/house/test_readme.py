@@ -53,7 +53,9 @@ def test_figures_are_the_records() -> None:
     """`t2s-rt bench readme` writes them; nobody copies figures by hand."""
     text = (ROOT / "README.md").read_text()
     assert text.count("<!-- figures: ") == text.count("<!-- end of figures -->") >= 3
-    assert render_readme(text, ROOT / "bench" / "records") == text
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        text = page.read_text()
+        assert render_readme(text, ROOT / "bench" / "records") == text, page.name
 
 
 def test_a_section_without_a_record_is_told(tmp_path: Path) -> None:

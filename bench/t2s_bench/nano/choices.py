@@ -1,19 +1,23 @@
-"""Why defaults are what they are: ``python -m t2s_bench.nano.choices``.
+"""Why defaults are what they are: ``python -m t2s_bench.nano.choices bench/records/choices.json``.
 
 Tries the overlap of dense CLIP's windows, the dense threshold and the kinds of classes on scenes
-that neither training nor any published figure uses. Takes some minutes.
+that neither training nor any other figure uses. Takes some minutes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from rich.progress import track
 
+from t2s_bench.card import checkpoints_of
 from t2s_bench.every_route import EveryRoute
 from t2s_bench.inputs import default_pack
-from t2s_bench.machine import describe_machine, one_line
+from t2s_bench.machine import describe_machine, one_line, write_record
 from t2s_bench.markdown import table
 from t2s_bench.nano.maps import to_truth
 from t2s_rt.bundle import Bundle, load_bundle
@@ -23,25 +27,43 @@ from t2s_rt.prompts.bank import Kind
 from t2s_rt.routes import RouteName, RouteSettings
 from t2s_rt.synthetic import CLASSES, GENERATOR_VERSION, render, scene_spec
 
-__all__ = ["compare_choices"]
+__all__ = ["choices_table", "compare_choices"]
 
 TUNING_SEEDS = range(800_000, 800_024)
 _SIZE = 512
 
 
-def compare_choices() -> str:
-    """mIoU over the nine classes of every choice, as a Markdown table."""
+def compare_choices() -> dict[str, Any]:
+    """mIoU over the nine classes of every choice, as a JSON-ready record."""
     bundle = load_bundle()
-    pack = default_pack(bundle)
-    rows = [
-        (title, route, f"{_miou(bundle, choice, settings, route, overlap):.3f}")
-        for title, choice, settings, route, overlap in track(list(_choices(pack)), transient=True)
-    ]
-    caption = (
-        f"{len(TUNING_SEEDS)} scenes of {_SIZE} x {_SIZE} pixels, generator {GENERATOR_VERSION}; "
-        f"`python -m t2s_bench.nano.choices`; {one_line(describe_machine())}."
+    choices = list(_choices(default_pack(bundle)))
+    return {
+        "what": "choices that need no training",
+        "generator_version": GENERATOR_VERSION,
+        "scenes": len(TUNING_SEEDS),
+        "size": _SIZE,
+        "checkpoints": checkpoints_of(bundle),
+        "machine": describe_machine(),
+        "choices": [
+            {
+                "choice": title,
+                "route": route,
+                "miou": _miou(bundle, pack, settings, route, overlap),
+            }
+            for title, pack, settings, route, overlap in track(choices, "choices", transient=True)
+        ],
+    }
+
+
+def choices_table(record: Mapping[str, Any]) -> str:
+    """A record of :func:`compare_choices` as Markdown."""
+    rows = ((one["choice"], one["route"], f"{one['miou']:.3f}") for one in record["choices"])
+    return (
+        table(("choice", "route", "mIoU"), rows)
+        + f"\n\n{record['scenes']} scenes of {record['size']} x {record['size']} pixels, generator "
+        f"{record['generator_version']}; `python -m t2s_bench.nano.choices "
+        f"bench/records/choices.json`; {one_line(record['machine'])}."
     )
-    return f"{table(('choice', 'route', 'mIoU'), rows)}\n\n{caption}"
 
 
 def _choices(
@@ -82,4 +104,6 @@ def _miou(
 
 
 if __name__ == "__main__":
-    print(compare_choices())
+    found = compare_choices()
+    print(choices_table(found))
+    write_record(found, Path(sys.argv[1]))

@@ -19,9 +19,7 @@ from t2s_rt.models.frames import check_image, resize_image
 __all__ = ["ClipEncoder", "DenseFeatures", "TileWindows"]
 
 _SMALL_OVERLAP = 0.5
-"""Chosen on 24 synthetic scenes that neither training nor any figure uses: nano's dense route had
-an mIoU of 0.385 without overlap, 0.393 with a third, 0.402 with half; the fused route 0.416,
-0.422, 0.430."""
+"""Chosen by ``python -m t2s_bench.nano.choices``; docs/nano.md has its figures."""
 _GRIDS = ("patch_embeddings", "surgery_embeddings")
 
 
