@@ -18,7 +18,6 @@ from tests.oracles import originals
 from torch import nn
 
 from t2s_bench.cli import bench
-from t2s_bench.models import timing
 from t2s_bench.models.measure import MODELS, merge_record
 from t2s_bench.models.prove import faults, prove
 from t2s_bench.readme import render_readme
@@ -27,6 +26,7 @@ from t2s_bench.reference.packages import MissingOriginalError, require
 from t2s_bench.reference.sam import decoder_case
 from t2s_bench.reference.stages import Stages, figures
 from t2s_bench.reference.weights import randomise_deep
+from t2s_engines import timing
 from t2s_export.architectures.sam import MaskDecoderGraph, Sam
 from t2s_rt.errors import MissingExtraError, UsageError
 

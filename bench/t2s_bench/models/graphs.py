@@ -15,7 +15,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from t2s_engines.graphs.graph import Graph
-from t2s_export.precision import given_ranking
+from t2s_engines.graphs.ranking import given_ranking
 from t2s_rt.errors import InternalError
 
 __all__ = ["open_graph", "run_graph", "with_selection"]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from t2s_bench.machine import peak_memory_bytes
 from t2s_bench.models.graphs import open_graph, run_graph, with_selection
-from t2s_bench.models.timing import interleave
+from t2s_engines.timing import interleave
 from t2s_rt.contracts import TEXT_ROLES
 
 if TYPE_CHECKING:

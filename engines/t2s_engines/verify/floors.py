@@ -1,7 +1,7 @@
 """How near a device must be to the float32 reference: every limit of ``verify``, with its reason.
 
 The limits of fp16 are what the project promises of its fp16 graphs. Export decides precision by
-stricter ones on the calibration images (``t2s_export.precision.criteria``), so a graph that left
+stricter ones on the calibration images (``t2s_engines.criteria``), so a graph that left
 export well has room here for other images and for the device's own order of additions.
 """
 

@@ -12,7 +12,6 @@ from t2s_export.precision.calibration import (
 from t2s_export.precision.decision import DEFAULT_TRIALS, Decision, choose_islands
 from t2s_export.precision.images import CalibrationImage, in_frame, read_images
 from t2s_export.precision.proof import FLOAT16_TOLERANCES, check_float16
-from t2s_export.precision.ranking import given_ranking
 from t2s_export.precision.rules import RULES, Islands, Rule, islands_by_rule
 from t2s_export.precision.typed import typed_float16, typing_problems
 
@@ -29,7 +28,6 @@ __all__ = [
     "check_float16",
     "choose_islands",
     "from_cases",
-    "given_ranking",
     "in_frame",
     "islands_by_rule",
     "read_images",

@@ -17,16 +17,16 @@ from typing import Any
 
 import numpy as np
 
+from t2s_engines.criteria import Figures, figures, floor_of, summary
 from t2s_engines.graphs.graph import Array, Graph
 from t2s_engines.graphs.maxima import absolute_maxima
+from t2s_engines.graphs.ranking import given_ranking
 from t2s_engines.graphs.rounding import rounding_graph
 from t2s_engines.graphs.running import running
 from t2s_export.errors import ExportError
 from t2s_export.precision.calibration import Calibration
-from t2s_export.precision.criteria import Figures, figures, floor_of, summary
 from t2s_export.precision.groups import float16_nodes
 from t2s_export.precision.ranges import HEADROOM, constant_islands, range_islands
-from t2s_export.precision.ranking import given_ranking
 from t2s_export.precision.rules import Islands, islands_by_rule
 from t2s_export.precision.search import PROVING_TRIALS, IslandSearch, badness
 from t2s_export.precision.shares import ProductSizes

@@ -13,11 +13,11 @@ from pathlib import Path
 import onnx
 
 from t2s_engines.graphs.graph import Graph
+from t2s_engines.graphs.ranking import given_ranking
 from t2s_engines.graphs.rounding import rounding_graph
 from t2s_engines.graphs.running import running
 from t2s_export.parity import GraphParity, OutputParity, Tolerance, compare_outputs
 from t2s_export.parity_cases import Case
-from t2s_export.precision.ranking import given_ranking
 from t2s_rt.contracts import Role
 
 __all__ = ["FLOAT16_TOLERANCES", "check_float16"]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from t2s_export.precision.criteria import Figures, floor_of
+from t2s_engines.criteria import Figures, floor_of
 from t2s_export.precision.groups import Group, groups_of, halves
 from t2s_export.precision.rules import Islands
 from t2s_export.precision.shares import ProductSizes

@@ -9,7 +9,15 @@ import pytest
 from numpy.typing import NDArray
 from tests.export.graph_text import parse, run
 
+from t2s_engines.criteria import (
+    COSINE_FLOOR,
+    FLOORS,
+    box_iou,
+    figures,
+    mask_iou,
+)
 from t2s_engines.graphs.graph import Graph
+from t2s_engines.graphs.ranking import given_ranking
 from t2s_engines.graphs.rounding import rounding_graph
 from t2s_engines.graphs.running import running
 from t2s_export.errors import ExportError
@@ -20,14 +28,6 @@ from t2s_export.precision import (
     islands_by_rule,
     typed_float16,
 )
-from t2s_export.precision.criteria import (
-    COSINE_FLOOR,
-    FLOORS,
-    box_iou,
-    figures,
-    mask_iou,
-)
-from t2s_export.precision.ranking import given_ranking
 from t2s_export.precision.view import GraphView
 from t2s_rt.evaluation.agreement import PROMISED, PROMISED_COSINE
 

@@ -18,13 +18,13 @@ import pytest
 from numpy.typing import NDArray
 from tests.export.precision import real_images
 
+from t2s_engines.criteria import figures, mask_iou
 from t2s_engines.graphs.graph import Graph
 from t2s_engines.graphs.rounding import rounding_graph
 from t2s_engines.graphs.running import Run, running
 from t2s_engines.preflight import check
 from t2s_export.architectures.grounding_dino.graph import FLOAT32_SCOPES
 from t2s_export.precision import typing_problems
-from t2s_export.precision.criteria import figures, mask_iou
 from t2s_rt.bundle import load_bundle
 from t2s_rt.contracts import Precision, Role
 from t2s_rt.models.frames import FrameMap

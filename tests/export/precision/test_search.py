@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import pytest
 from tests.export.graph_text import parse
 
-from t2s_export.precision.criteria import Figures, floor_of
+from t2s_engines.criteria import Figures, floor_of
 from t2s_export.precision.search import PROVING_TRIALS, IslandSearch
 from t2s_export.precision.shares import ProductSizes
 from t2s_export.precision.view import GraphView
