@@ -91,7 +91,7 @@ def make_plan(
     _check_options(options, release)
     engines = []
     for role in _wanted(bundle, roles):
-        entry, reason = _graph(bundle, role, precision)
+        entry, reason = choose_graph(bundle, role, precision, "gpu")
         _check_graph(entry, release)
         mine = options if role in _BATCHED else replace(options, batch=None)
         profiles = input_profiles(entry, mine.batch)
@@ -110,13 +110,6 @@ def _wanted(bundle: Bundle, roles: Collection[str] | None) -> Sequence[Role]:
             f"{', '.join(unknown) or 'none'}; text encoders run on the CPU and are never built"
         )
     return [role for role in present if role in roles]
-
-
-def _graph(bundle: Bundle, role: Role, precision: str) -> tuple[GraphEntry, str]:
-    if precision == "int8":
-        # a graph that was quantised for a CPU has forms that no TensorRT imports
-        return bundle.graph(role, "int8", "tensorrt"), "asked for"
-    return choose_graph(bundle, role, precision, "gpu")
 
 
 def _check_options(options: BuildOptions, release: Release) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from t2s_engines.doctor.graph_facts import GraphFacts, graph_facts
-from t2s_engines.doctor.host import memory_bytes
+from t2s_engines.doctor.host import int8_products, memory_bytes
 from t2s_engines.doctor.known import faults_of
 from t2s_engines.doctor.machine import Machine
 from t2s_engines.doctor.verdicts import Verdict
@@ -39,6 +39,7 @@ def check_bundle(bundle: Bundle, machine: Machine, target: Target) -> Iterator[V
     yield _text(bundle)
     yield from _deformable(facts)
     yield from _precisions(facts, target)
+    yield from _saturation(facts, machine)
     yield from _memory(bundle, machine)
     if target.tensorrt:
         yield from _opsets(facts, target.tensorrt)
@@ -90,6 +91,17 @@ def _precisions(facts: list[GraphFacts], target: Target) -> Iterator[Verdict]:
         yield Verdict("note", "bundle int8", "its int8 graphs are for processors only")
     if not target.gpu and targets == {"tensorrt"}:
         yield Verdict("note", "bundle int8", "its int8 graphs are for TensorRT only")
+
+
+def _saturation(facts: Iterable[GraphFacts], machine: Machine) -> Iterator[Verdict]:
+    full = [graph for graph in facts if graph.target == "cpu" and graph.weight_bits == 8]
+    if full and int8_products(machine) is False:
+        yield Verdict(
+            "warning",
+            "bundle int8",
+            "its int8 graphs hold weights of 8 bits, whose products saturate on this processor",
+            "calibrate it for this one: t2s-rt calibrate int8 --weight-bits 7",
+        )
 
 
 def _memory(bundle: Bundle, machine: Machine) -> Iterator[Verdict]:

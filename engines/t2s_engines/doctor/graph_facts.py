@@ -27,6 +27,7 @@ class GraphFacts:
         architecture: what the exporter called its model; may be empty.
         batches: whether several images may enter at once.
         bytes: of its files.
+        weight_bits: of an int8 graph's weights; 7 for processors whose int8 product saturates.
     """
 
     role: str
@@ -38,6 +39,7 @@ class GraphFacts:
     architecture: str
     batches: bool
     bytes: int
+    weight_bits: int = 8
 
     @property
     def name(self) -> str:
@@ -64,6 +66,7 @@ def graph_facts(bundle: Bundle) -> list[GraphFacts]:
                 batches=entry.inputs[0].name == "image"
                 and isinstance(entry.inputs[0].shape[0], str),
                 bytes=sum(file.bytes for file in record.files),
+                weight_bits=int(record.islands.get("weight_bits", 8)),
             )
         )
     return found

@@ -10,7 +10,7 @@ from t2s_engines.doctor.machine import Machine
 from t2s_engines.doctor.verdicts import Verdict
 from t2s_engines.doctor.versions import Version, show_version
 
-__all__ = ["LEAST_PYTHON", "check_host", "memory_bytes"]
+__all__ = ["LEAST_PYTHON", "check_host", "int8_products", "memory_bytes"]
 
 LEAST_PYTHON: Version = (3, 10)
 _TELLING = {
@@ -54,10 +54,21 @@ def _python(machine: Machine) -> Verdict:
     return Verdict("ok", "python", found)
 
 
-def _processor(machine: Machine) -> Iterator[Verdict]:
+def int8_products(machine: Machine) -> bool | None:
+    """Whether the processor adds products of 8 bits without saturating; None where unknown."""
+    flags = _flags(machine)
+    return bool(flags & set(_INT8)) if flags else None
+
+
+def _flags(machine: Machine) -> set[str]:
     text = machine.text("/proc/cpuinfo") or ""
     field = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.M)
-    flags = set(field[1].split()) if field else set()
+    return set(field[1].split()) if field else set()
+
+
+def _processor(machine: Machine) -> Iterator[Verdict]:
+    text = machine.text("/proc/cpuinfo") or ""
+    flags = _flags(machine)
     model = re.search(r"^model name\s*:\s*(.+)$", text, re.M)
     told = [flag for flag in _TELLING.get(machine.arch, ()) if flag in flags]
     cores = f"{machine.cores} core{'s' if machine.cores > 1 else ''}"
@@ -68,7 +79,7 @@ def _processor(machine: Machine) -> Iterator[Verdict]:
         yield Verdict("warning", "processor", f"{found}: no AVX2", "expect several times the time")
     else:
         yield Verdict("ok", "processor", found)
-    if flags and not flags & set(_INT8):
+    if int8_products(machine) is False:
         yield Verdict("note", "processor", "no int8 dot products: int8 graphs gain little here")
 
 

@@ -23,6 +23,8 @@ Array = NDArray[np.generic]
 
 IR_VERSION = 8
 """The file format version that belongs to opset 17; the parser of TensorRT 8.6 knows no newer."""
+_IR_VERSIONS = {19: 9}
+"""Of opsets that need a newer one."""
 
 _INLINE_ELEMENTS = 1024
 """Constants above this many elements never describe a shape, so inference need not see them."""
@@ -115,7 +117,7 @@ class Graph:
         model = helper.make_model(
             graph,
             opset_imports=[helper.make_opsetid("", self.opset)],
-            ir_version=IR_VERSION,
+            ir_version=_IR_VERSIONS.get(self.opset, IR_VERSION),
             producer_name=producer,
             producer_version=producer_version,
         )

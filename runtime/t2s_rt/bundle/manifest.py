@@ -12,7 +12,7 @@ Schema version 1, keys sorted, indented by two::
     tile_size           pixels along one edge of a tile at that resolution
     graphs              list of graph records: role, precision, target (int8 only), files,
                         inputs, outputs, image_size, opset, normalisation, source, parity,
-                        islands (fp16; may be absent). Graphs may share files of weights
+                        islands (fp16, int8; may be absent). Graphs may share files of weights
     tokenizers          {"detector": file, "clip": file}: ``tokenizers`` JSON files which add
                         their own special tokens ([CLS] .. [SEP]; start .. end of text)
     text                words, templates and limits of the text encoders
@@ -94,7 +94,8 @@ class GraphRecord:
         normalisation: mean and standard deviation inside the graph, for the record.
         source: checkpoint URL, sha256, licence, for the record.
         parity: largest differences from the torch module, for the record.
-        islands: of an fp16 graph, what stayed float32 in it and why, for the record.
+        islands: what stayed in higher precision and why, for the record: float32 in an fp16
+            graph, float layers in an int8 graph.
     """
 
     role: Role

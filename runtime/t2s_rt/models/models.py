@@ -34,7 +34,8 @@ def choose_graph(
 ) -> tuple[GraphEntry, str]:
     """The graph of a role in the wanted precision.
 
-    ``auto`` is fp32 on a CPU; on a GPU fp16 where the bundle has it, else fp32.
+    ``auto`` is fp32 on a CPU; on a GPU fp16 where the bundle has it, else fp32. ``int8`` is what
+    calibration made so, and the float graph that ``auto`` would take of the other roles.
 
     Returns:
         The graph, and in a few words why this one.
@@ -53,8 +54,13 @@ def choose_graph(
         raise UsageError(
             f"expected a precision out of auto, {', '.join(PRECISIONS)}, found {precision!r}"
         )
+    if chosen != "int8":
+        return bundle.graph(role, chosen), "asked for"
     target: Literal["cpu", "tensorrt"] = "cpu" if device == "cpu" else "tensorrt"
-    return bundle.graph(role, chosen, target if chosen == "int8" else None), "asked for"
+    made = {entry.role for entry in bundle.graphs if entry.target == target}
+    if made and role not in made:
+        return choose_graph(bundle, role, "auto", device)[0], "int8 was not made of it"
+    return bundle.graph(role, chosen, target), "asked for"
 
 
 class Models:
