@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -11,6 +10,8 @@ from typing import Any
 
 from t2s_calibration.int8.recipe import Recipe, base_entry, base_graph, recipe_path
 from t2s_engines.graphs.files import save_model
+from t2s_engines.preflight import RELEASES, check
+from t2s_engines.preflight.releases import find_release
 from t2s_rt import __version__
 from t2s_rt.bundle import Bundle, FileRecord, GraphRecord, file_record, load_bundle, write_manifest
 from t2s_rt.contracts import Role
@@ -23,7 +24,7 @@ def write_bundle(source: Bundle, folder: Path, recipes: Sequence[Recipe]) -> Bun
     """Copy a bundle and add the graphs of recipes; older int8 graphs of these roles go.
 
     Args:
-        source: the bundle; its files are linked where the file system can, else copied.
+        source: the bundle; its files are copied.
         folder: empty or missing.
         recipes: at most one for each role and target.
 
@@ -32,7 +33,7 @@ def write_bundle(source: Bundle, folder: Path, recipes: Sequence[Recipe]) -> Bun
 
     Raises:
         BundleError: a recipe is for other float graphs than the bundle's.
-        GraphError: a graph cannot be made.
+        GraphError: a graph cannot be made, or no TensorRT could import it.
         OutputError: something cannot be written.
     """
     made = {(recipe.role, recipe.scheme.target) for recipe in recipes}
@@ -94,6 +95,8 @@ def _write_graph(source: Bundle, folder: Path, recipe: Recipe) -> GraphRecord:
     )
     path = folder / f"{recipe.role}.int8-{recipe.scheme.target}.onnx"
     files = tuple(file_record(folder, file.name) for file in save_model(model, path))
+    if recipe.scheme.target == "tensorrt":
+        _check_imports(path, graph.opset)
     index = source.graphs.index(entry)
     return replace(
         source.manifest.graphs[index],
@@ -104,6 +107,12 @@ def _write_graph(source: Bundle, folder: Path, recipe: Recipe) -> GraphRecord:
         parity={"figures": dict(recipe.notes.get("figures", {}))},
         islands=_islands(recipe),
     )
+
+
+def _check_imports(path: Path, opset: int) -> None:
+    """Every release of TensorRT that reads the operator set has to take the graph."""
+    readers = [name for name in RELEASES if find_release(name).opsets[1] >= opset]
+    check(path, readers)
 
 
 def _islands(recipe: Recipe) -> dict[str, Any]:
@@ -125,7 +134,4 @@ def _write_recipe(folder: Path, recipe: Recipe) -> FileRecord:
 
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, target)
+    shutil.copyfile(source, target)

@@ -10,7 +10,7 @@ from t2s_engines.doctor.machine import Machine
 from t2s_engines.doctor.verdicts import Verdict
 from t2s_engines.doctor.versions import Version, show_version
 
-__all__ = ["LEAST_PYTHON", "check_host", "int8_products", "memory_bytes"]
+__all__ = ["LEAST_PYTHON", "check_host", "int8_products", "memory_bytes", "processor_line"]
 
 LEAST_PYTHON: Version = (3, 10)
 _TELLING = {
@@ -66,14 +66,19 @@ def _flags(machine: Machine) -> set[str]:
     return set(field[1].split()) if field else set()
 
 
-def _processor(machine: Machine) -> Iterator[Verdict]:
-    text = machine.text("/proc/cpuinfo") or ""
+def processor_line(machine: Machine) -> str:
+    """Cores, model and the flags that choose kernels, as one line."""
+    model = re.search(r"^model name\s*:\s*(.+)$", machine.text("/proc/cpuinfo") or "", re.M)
     flags = _flags(machine)
-    model = re.search(r"^model name\s*:\s*(.+)$", text, re.M)
     told = [flag for flag in _TELLING.get(machine.arch, ()) if flag in flags]
     cores = f"{machine.cores} core{'s' if machine.cores > 1 else ''}"
-    found = f"{cores}{f' of {model[1].strip()}' if model else ''} ({'+'.join(told) or 'no flags'})"
+    return f"{cores}{f' of {model[1].strip()}' if model else ''} ({'+'.join(told) or 'no flags'})"
+
+
+def _processor(machine: Machine) -> Iterator[Verdict]:
+    flags, found = _flags(machine), processor_line(machine)
     if not flags:
+        cores = f"{machine.cores} core{'s' if machine.cores > 1 else ''}"
         yield Verdict("note", "processor", f"{cores}; /proc/cpuinfo names no flags")
     elif machine.arch == "x86_64" and "avx2" not in flags:
         yield Verdict("warning", "processor", f"{found}: no AVX2", "expect several times the time")
