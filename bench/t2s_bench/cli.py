@@ -28,7 +28,9 @@ for _command in (
     overlap,
     accuracy.nano,
     accuracy.real,
+    accuracy.pareto,
     project.models,
+    project.int8,
     project.scenes,
     project.readme,
 ):

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from t2s_bench.machine import one_line
+from t2s_bench.models.int8 import int8_table
 from t2s_bench.models.table import headline_table, models_table, stages_table
 from t2s_bench.nano.choices import choices_table
 from t2s_bench.nano.tables import accuracy_caption, floors_table
 from t2s_bench.overlap import overlap_table
+from t2s_bench.pareto.tables import pareto_table
 from t2s_bench.real.tables import real_caption, verdict_table
 from t2s_bench.roofline.tables import roofline_tables
 from t2s_bench.speed.tables import speed_headline, speed_tables
@@ -84,10 +86,12 @@ def _scenes(record: dict[str, Any]) -> str:
 _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "headline": headline_table,
     "models": models_table,
+    "int8": int8_table,
     "stages": stages_table,
     "nano": _accuracy,
     "choices": choices_table,
     "overlap": overlap_table,
+    "pareto": pareto_table,
     "real": _real,
     "run": speed_headline,
     "speed": speed_tables,

@@ -1,4 +1,4 @@
-"""``bench nano`` and ``real``: how well a bundle sees."""
+"""``bench nano``, ``real`` and ``pareto``: how well a bundle sees, and at what time."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
-from t2s_bench.commands.options import accuracy_opts, publish
-from t2s_rt.cli._options import bundle_opt
+from t2s_bench.commands.needs import need_packages
+from t2s_bench.commands.options import accuracy_opts, publish, record_opt
+from t2s_rt.cli._options import bundle_opt, threads_opt
 
-__all__ = ["nano", "real"]
+__all__ = ["nano", "pareto", "real"]
 
 
 @click.command()
@@ -72,3 +73,52 @@ def real(
     publish(record, section, real_tables(record), real_caption(record), output, card)
     if sheets is not None:
         write_sheets(judged, sheets)
+
+
+@click.command()
+@bundle_opt
+@click.option(
+    "--routes",
+    default="boxes,points,dense,fused",
+    show_default=True,
+    metavar="A,B",
+    help="Routes to compare.",
+)
+@click.option(
+    "--limit", default=60, show_default=True, help="Number of held-out scenes, from the last."
+)
+@click.option("--size", default=512, show_default=True, help="Edge of each scene in pixels.")
+@record_opt
+@click.option("--chart", type=click.Path(path_type=Path), help="Draw accuracy over time here.")
+@threads_opt
+def pareto(
+    bundle: Path | None,
+    routes: str,
+    limit: int,
+    size: int,
+    output: Path | None,
+    chart: Path | None,
+    threads: int | None,
+) -> None:
+    """Accuracy against time by route: fp32, fp16 and int8 in turn on the same held-out scenes.
+
+    A bundle without int8 graphs is calibrated first, on other synthetic scenes. fp16 is judged by
+    its rounding graphs: a processor does not compute in it, so its time is left out.
+    """
+    need_packages("pareto", "onnx", "onnxruntime")
+    from t2s_bench.machine import write_record
+    from t2s_bench.pareto.measure import measure_pareto
+    from t2s_bench.pareto.tables import draw_pareto, pareto_table
+    from t2s_rt.errors import UsageError
+    from t2s_rt.routes import ROUTES
+
+    asked = [part.strip() for part in routes.split(",") if part.strip()]
+    wanted = [route for route in ROUTES if route in asked]
+    if len(wanted) != len(asked) or not wanted:
+        raise UsageError(f"--routes: expected some of {', '.join(ROUTES)}, found {routes!r}")
+    record = measure_pareto(bundle, wanted, limit, size, threads)
+    click.echo(pareto_table(record))
+    if output is not None:
+        write_record(record, output)
+    if chart is not None:
+        draw_pareto(record, chart)

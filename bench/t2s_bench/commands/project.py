@@ -1,4 +1,4 @@
-"""``bench models``, ``scenes`` and ``readme``: figures of the project's own pages."""
+"""``bench models``, ``int8``, ``scenes`` and ``readme``: figures of the project's own pages."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import click
 
 from t2s_bench.commands.needs import need_packages
 from t2s_bench.commands.options import record_opt
+from t2s_rt.cli._options import threads_opt
 
-__all__ = ["models", "readme", "scenes"]
+__all__ = ["int8", "models", "readme", "scenes"]
 
 
 @click.command()
@@ -55,6 +56,33 @@ def models(
     from t2s_bench.models.run import run_models
 
     run_models(only, timings=timings, repeat=repeat, output=output)
+
+
+@click.command()
+@click.option(
+    "--model",
+    type=click.Choice(("sam_vit_b", "sam_vit_l", "mobile_sam")),
+    default="sam_vit_b",
+    show_default=True,
+    help="Whose mask encoder.",
+)
+@click.option("--images", default=32, show_default=True, help="Tiles that ranges come from.")
+@threads_opt
+@record_opt
+def int8(model: str, images: int, threads: int | None, output: Path | None) -> None:
+    """What int8 gains at full size on this processor, and what calibrating it takes.
+
+    Weights are random, every one of them. Needs the extra [export] and the original packages
+    (tests/oracles/requirements.txt); sam_vit_b takes some 15 minutes.
+    """
+    need_packages("int8", "torch", "onnx", "onnxruntime")
+    from t2s_bench.machine import write_record
+    from t2s_bench.models.int8 import int8_table, measure_int8
+
+    record = measure_int8(model, images, threads)
+    click.echo(int8_table(record))
+    if output is not None:
+        write_record(record, output)
 
 
 @click.command()

@@ -121,7 +121,7 @@ def with_outliers() -> Graph:
     graph = block()
     factors = np.ones(WIDTH, np.float32)
     factors[[3, 17]] = 60.0
-    graph.constants["scale"] = np.asarray(graph.constants["scale"] * factors, np.float32)
+    graph.constants["scale"] = np.asarray(graph.constants["scale"], np.float32) * factors
     return graph
 
 
