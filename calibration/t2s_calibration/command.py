@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 _ROUTES = ("boxes", "points", "masks", "dense")
-_TARGETS = ("cpu", "tensorrt")
+_TARGETS: tuple[Literal["cpu", "tensorrt"], ...] = ("cpu", "tensorrt")
 _METHODS = ("auto", "minmax", "percentile", "entropy")
 
 
@@ -229,6 +230,7 @@ def int8(
     them agree with fp32 together, and shows the worst tiles. Calibrate on scenes of the sensor
     and season that will fly: ranges from others clip.
     """
+    _need_onnx()
     from t2s_calibration.int8.run import calibrate_int8, rebuild_int8, wanted_roles
     from t2s_rt.bundle import load_bundle
     from t2s_rt.cli._progress import make_progress, note
@@ -253,6 +255,14 @@ def int8(
         options["overwrite"],
     )
     _show(found, output)
+
+
+def _need_onnx() -> None:
+    from t2s_rt.errors import MissingExtraError
+
+    for package in ("onnx", "onnxruntime"):
+        if find_spec(package) is None:
+            raise MissingExtraError("t2s-rt calibrate int8", package, "export")
 
 
 def _words(bundle: Bundle, path: Path | None) -> PromptPack:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -151,11 +151,7 @@ def recipes_of(
     found = []
     with Judge(bundle, entry, graph, pack, tiles) as judge:
         for scheme in demands.schemes:
-            progress.begin(f"{seen.role}: {scheme.target}", 0, 0)
-            try:
-                found.append(_recipe(bundle, seen, scheme, demands, judge, progress.stage))
-            finally:
-                progress.end()
+            found.append(_recipe(bundle, seen, scheme, demands, judge, progress))
     return found
 
 
@@ -165,7 +161,7 @@ def _recipe(
     scheme: Scheme,
     demands: Demands,
     judge: Judge,
-    step: Callable[[str], None],
+    progress: Progress,
 ) -> RoleCalibration:
     source = base_entry(bundle, seen.role, scheme.target)
     base, layers = base_graph(source)
@@ -182,7 +178,8 @@ def _recipe(
         judge,
         demands.budget,
         sensitivity=demands.sensitivity,
-        step=step,
+        progress=progress,
+        title=f"{seen.role} for {scheme.target}",
     )
     recipe = replace(whole, layers=choice.layers, notes=_notes(seen, demands, usable, choice))
     share = share_of_products(layers, choice.layers)

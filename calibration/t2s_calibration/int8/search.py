@@ -7,13 +7,15 @@ multiplication, as many as bisection says are needed. What is taken was judged o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from t2s_calibration.int8.judge import Judge, shortfall
 from t2s_calibration.int8.layers import Layer
 from t2s_engines.criteria import Figures
 from t2s_engines.graphs.graph import Graph
+from t2s_rt.pipeline import Progress, SilentProgress
 
 __all__ = ["Choice", "choose_layers"]
 
@@ -48,7 +50,8 @@ def choose_layers(
     budget: float,
     *,
     sensitivity: bool = False,
-    step: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
+    title: str = "int8",
 ) -> Choice:
     """Search for one graph.
 
@@ -58,35 +61,60 @@ def choose_layers(
         judge: of the role.
         budget: least value of every limited figure.
         sensitivity: measure each layer alone even where all together keep the budget.
-        step: told what is being tried.
+        progress: who watches; counts graphs that are judged.
+        title: of the graph, for those who watch.
     """
-    say = step or (lambda _: None)
+    watcher = progress or SilentProgress()
     names = [layer.name for layer in layers]
-    say("all layers in int8")
     whole = make(names)
-    everything = judge.figures(whole)
+    with _steps(watcher, f"{title}: all layers", 1) as step:
+        everything = judge.figures(whole)
+        step()
     enough = shortfall(everything, budget) <= 1.0
     if enough and not sensitivity:
         return Choice(frozenset(names), everything, everything)
     harm: dict[str, float] = {}
     call = judge.worst_call(whole)
-    for number, name in enumerate(names):
-        say(f"layer {number + 1} of {len(names)} alone")
-        harm[name] = shortfall(judge.figures(make([name]), only=call), budget)
+    with _steps(watcher, f"{title}: each layer alone", len(names)) as step:
+        for name in names:
+            harm[name] = shortfall(judge.figures(make([name]), only=call), budget)
+            step()
     if enough:
         return Choice(frozenset(names), everything, everything, harm)
     total = sum(layer.products for layer in layers)
     cost = {layer.name: max(_CHEAP, layer.products / total) for layer in layers}
     ranked = sorted(names, key=lambda name: harm[name] / cost[name], reverse=True)
-    low, high = 0, len(ranked)
+    with _steps(watcher, f"{title}: layers in float", len(ranked).bit_length()) as step:
+        count, found = _fewest(make, ranked, judge, budget, step)
+    kept = frozenset(ranked[count:])
+    return Choice(kept, found or judge.figures(make(kept)), everything, harm)
+
+
+def _fewest(
+    make: Make,
+    ranked: Sequence[str],
+    judge: Judge,
+    budget: float,
+    step: Callable[[], None],
+) -> tuple[int, Figures]:
+    """How many of the first layers have to be float, and the figures then, if they were judged."""
+    low, high = 0, len(ranked)  # too few; certainly enough
     best: Figures = {}
     while high - low > 1:
         count = (low + high) // 2
-        say(f"{count} of {len(ranked)} layers in float")
         found = judge.figures(make(ranked[count:]))
         if shortfall(found, budget) <= 1.0:
             high, best = count, found
         else:
             low = count
-    kept = frozenset(ranked[high:])
-    return Choice(kept, best or judge.figures(make(kept)), everything, harm)
+        step()
+    return high, best
+
+
+@contextmanager
+def _steps(progress: Progress, title: str, count: int) -> Iterator[Callable[[], None]]:
+    progress.begin(title, count, 0)
+    try:
+        yield lambda: progress.tile("done")
+    finally:
+        progress.end()

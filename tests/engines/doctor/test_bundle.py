@@ -92,6 +92,29 @@ def test_int8_of_opset_19_needs_tensorrt_10(nano: Bundle, tmp_path: Path) -> Non
     assert "TensorRT only" in unfit.found
 
 
+def _quantised(nano: Bundle, bits: int) -> Bundle:
+    detector, *others = nano.manifest.graphs
+    record = replace(detector, precision="int8", target="cpu", islands={"weight_bits": bits})
+    entry = replace(nano.graphs[0], precision="int8", target="cpu")
+    return replace(
+        nano,
+        graphs=(entry, *nano.graphs[1:]),
+        manifest=replace(nano.manifest, graphs=(record, *others)),
+    )
+
+
+def test_weights_of_8_bits_saturate_without_vnni(nano: Bundle, tmp_path: Path) -> None:
+    def machine(name: str, flags: str) -> Machine:
+        return Machine(root=tree(tmp_path / name, LAPTOP, {"/proc/cpuinfo": f"flags : {flags}\n"}))
+
+    old, new = machine("old", "avx2 fma"), machine("new", "avx2 fma avx_vnni")
+    (verdict,) = _said(_quantised(nano, 8), old, NO_GPU, "bundle int8")
+    assert verdict.level == "warning" and "saturate" in verdict.found
+    assert "--weight-bits 7" in verdict.do
+    assert not _said(_quantised(nano, 7), old, NO_GPU, "bundle int8")
+    assert not _said(_quantised(nano, 8), new, NO_GPU, "bundle int8")
+
+
 def test_a_bundle_larger_than_the_memory(nano: Bundle, tmp_path: Path) -> None:
     small = {"/proc/meminfo": "MemTotal: 4000 kB\nMemAvailable: 3000 kB\n"}
     machine = Machine(root=tree(tmp_path, LAPTOP, small))

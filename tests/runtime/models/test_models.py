@@ -150,6 +150,9 @@ def test_int8_on_a_cpu_takes_the_graph_made_for_it(tiny: Bundle) -> None:
     ints = [dataclasses.replace(entry, precision="int8", target=t) for t in ("tensorrt", "cpu")]
     both = dataclasses.replace(tiny, graphs=(*tiny.graphs, *ints))
     assert choose_graph(both, "detector", "int8", "cpu")[0].target == "cpu"
+    # of the roles that calibration left out, what auto would take
+    assert choose_graph(both, "mask_decoder", "int8", "cpu")[0].precision == "fp32"
+    assert choose_graph(both, "mask_decoder", "int8", "cpu")[1] == "int8 was not made of it"
     only = dataclasses.replace(tiny, graphs=(*tiny.graphs, ints[0]))
     with pytest.raises(BundleError, match="int8 for cpu"):
         choose_graph(only, "detector", "int8", "cpu")
