@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from t2s_rt.cli._options import DATASET_NAMES, bundle_opt, overwrite_opt, threads_opt
+from t2s_rt.cli._options import DATASET_NAMES, bundle_opt, threads_opt
 
 if TYPE_CHECKING:
     from t2s_calibration.int8.run import Calibration, Plan
@@ -111,7 +111,7 @@ _METHODS = ("auto", "minmax", "percentile", "entropy")
     metavar="DIR",
     help="Folder of the new bundle, with a report in calibration/.",
 )
-@overwrite_opt
+@click.option("--overwrite", is_flag=True, help="Replace a bundle that is there.")
 @threads_opt
 def int8(
     scenes: tuple[Path, ...],
