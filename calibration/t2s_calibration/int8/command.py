@@ -50,7 +50,15 @@ _METHODS = ("auto", "minmax", "percentile", "entropy")
     default=32,
     show_default=True,
     metavar="N",
-    help="Tiles that ranges come from, chosen for variety; four more are judged.",
+    help="Tiles that ranges come from, chosen for variety.",
+)
+@click.option(
+    "--judged",
+    type=click.IntRange(1, 1000),
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="Further tiles that decide, and that figures are of.",
 )
 @click.option(
     "--ranges",
@@ -213,6 +221,7 @@ def _plan(roles: tuple[Role, ...], targets: Sequence[str], options: dict[str, An
         roles,
         demands,
         images=options["images"],
+        judged=options["judged"],
         labelled=labelled,
         loss=options["loss"],
         threads=options["threads"],

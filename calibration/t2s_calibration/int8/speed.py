@@ -18,7 +18,7 @@ from t2s_rt.prompts import PromptPack
 __all__ = ["Gain", "gain_of"]
 
 _BACKEND = "onnxruntime-cpu"
-_REPEAT = 7
+_REPEAT = 5
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from t2s_rt.models import Models, choose_graph
 from t2s_rt.prompts import load_pack
 from t2s_rt.synthetic.__main__ import write_folder
 
-ROLES: Any = ("detector", "mask_encoder", "clip_patches")
+ROLES: Any = ("detector", "mask_encoder")
+FEW = ("--images", 2, "--judged", 1)
 
 
 def _run(*arguments: object) -> Result:
@@ -35,7 +36,8 @@ def _run(*arguments: object) -> Result:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("int8")
     found = _run(
-        "calibrate", "int8", "--roles", ",".join(ROLES), "--images", 3, "-o", folder / "bundle"
+        "calibrate", "int8", "--roles", ",".join(ROLES), *FEW, "--budget", 0.95,
+        "-o", folder / "bundle",
     )  # fmt: skip
     assert found.exception is None, found.output
     return folder / "bundle"
@@ -62,7 +64,7 @@ def test_the_report_holds_what_was_judged(made: Path) -> None:
     assert len(record["graphs"]) == 2 * len(ROLES)
     for graph in record["graphs"]:
         means = [value for name, value in graph["figures"].items() if name.endswith("mean")]
-        assert graph["met"] and means and min(means) >= 0.97
+        assert graph["met"] and means and min(means) >= 0.95
         assert graph["int8_share"] > 0.8
         assert (graph["milliseconds"] is not None) == (graph["target"] == "cpu")
     for whole in record["together"].values():
@@ -105,7 +107,7 @@ def test_the_same_graphs_again_without_images(made: Path, bundle: Bundle, tmp_pa
 
 def test_the_same_tiles_give_the_same_ranges(made: Path, tmp_path: Path) -> None:
     found = _run(
-        "calibrate", "int8", "--roles", "mask_encoder", "--images", 3, "--target", "cpu",
+        "calibrate", "int8", "--roles", "mask_encoder", *FEW, "--target", "cpu",
         "-o", tmp_path / "again",
     )  # fmt: skip
     assert found.exception is None, found.output
@@ -138,19 +140,20 @@ def test_ranges_of_other_weights_are_refused(made: Path, tmp_path: Path) -> None
 )
 def test_mistakes_cost_nothing(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
     found = _run("calibrate", "int8", *arguments, "-o", tmp_path / "out")
-    assert message in str(found.exception)
+    assert found.exit_code in (2, 4)
+    assert message in found.output
     assert not list(tmp_path.iterdir())
 
 
 def test_finished_work_is_not_overwritten(made: Path) -> None:
     found = _run("calibrate", "int8", "-o", made)
-    assert "is there already" in str(found.exception)
+    assert "is there already" in found.output
     found = _run("calibrate", "int8", "--bundle", made, "-o", made, "--overwrite")
-    assert "another folder than the bundle's own" in str(found.exception)
+    assert "another folder than the bundle's own" in found.output
     found = _run("calibrate", "int8", "-o", made / "calibration", "--overwrite")
-    assert "found something else" in str(found.exception)
+    assert "found something else" in found.output
     found = _run("calibrate", "int8", "--rebuild", load_bundle().root, "-o", made.parent / "none")
-    assert "calibrate it on scenes" in str(found.exception)
+    assert "calibrate it on scenes" in found.output
 
 
 def test_a_loss_of_miou_tightens_the_budget(
@@ -171,7 +174,7 @@ def test_a_loss_of_miou_tightens_the_budget(
 
     monkeypatch.setattr(calibration, "recipes_of", noted)
     found = _run(
-        "calibrate", "int8", "--roles", "clip_image", "--target", "cpu", "--images", 2,
+        "calibrate", "int8", "--roles", "clip_image", "--target", "cpu", *FEW,
         "--labelled", "synthetic", tmp_path / "scenes", "-o", tmp_path / "out",
     )  # fmt: skip
     assert found.exception is None, found.output
@@ -184,7 +187,7 @@ def test_a_loss_of_miou_tightens_the_budget(
 def test_labelled_tiles_are_judged_by_the_pipeline(tmp_path: Path) -> None:
     write_folder(tmp_path / "scenes", 3, 2, 192, None)
     found = _run(
-        "calibrate", "int8", "--roles", "clip_patches", "--target", "cpu", "--images", 2,
+        "calibrate", "int8", "--roles", "clip_image", "--target", "cpu", *FEW,
         "--labelled", "synthetic", tmp_path / "scenes", "--loss", 1, "-o", tmp_path / "out",
     )  # fmt: skip
     assert found.exception is None, found.output
