@@ -19,6 +19,7 @@ from t2s_bench.nano.tables import accuracy_caption, floors_table
 from t2s_bench.overlap import overlap_table
 from t2s_bench.real.tables import real_caption, verdict_table
 from t2s_bench.roofline.tables import roofline_tables
+from t2s_bench.side_by_side.tables import reference_tables
 from t2s_bench.speed.tables import speed_headline, speed_tables
 from t2s_rt.errors import UsageError
 
@@ -92,5 +93,6 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "run": speed_headline,
     "speed": speed_tables,
     "roofline": roofline_tables,
+    "reference": reference_tables,
     "scenes": _scenes,
 }
