@@ -81,7 +81,7 @@ def reference(
 
     Same weights, same image, same machine, in turn; then compares the results. Needs the extra
     [export] and the original packages (tests/oracles/requirements.txt), nano a source checkout.
-    Full size takes some 8 GB and, with seven classes, several minutes for every turn.
+    Full size takes some 15 GB and, with seven classes, several minutes for every turn.
     """
     from t2s_bench.side_by_side.measure import measure_reference
     from t2s_bench.side_by_side.record import load_reference, merge_rows, new_record
