@@ -6,6 +6,7 @@ import click
 
 from t2s_bench.commands import accuracy, project, speed
 from t2s_bench.commands.overlap import overlap
+from t2s_bench.commands.reference import reference
 
 __all__ = ["bench", "register"]
 
@@ -25,6 +26,7 @@ for _command in (
     speed.compare,
     speed.versus,
     speed.roofline,
+    reference,
     overlap,
     accuracy.nano,
     accuracy.real,

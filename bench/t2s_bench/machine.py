@@ -35,8 +35,12 @@ def _version(package: str) -> str | None:
         return None
 
 
-def describe_machine() -> dict[str, Any]:
-    """Processor, usable cores, telling CPU flags, operating system, versions and UTC date."""
+def describe_machine(*packages: str) -> dict[str, Any]:
+    """Processor, usable cores, telling CPU flags, operating system, versions and UTC date.
+
+    Args:
+        packages: that the versions of are told beside the runtime's own.
+    """
     flags = set(_cpuinfo("flags").split())
     return {
         "cpu": _cpuinfo("model name") or platform.processor() or platform.machine(),
@@ -46,7 +50,7 @@ def describe_machine() -> dict[str, Any]:
         "cpu_flags": [flag for flag in _TELLING_FLAGS if flag in flags],
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
-        "versions": {name: found for name in _PACKAGES if (found := _version(name))},
+        "versions": {name: found for name in (*_PACKAGES, *packages) if (found := _version(name))},
         "date": datetime.now(timezone.utc).date().isoformat(),
     }
 

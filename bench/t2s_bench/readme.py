@@ -21,6 +21,7 @@ from t2s_bench.overlap import overlap_table
 from t2s_bench.pareto.tables import pareto_table
 from t2s_bench.real.tables import real_caption, verdict_table
 from t2s_bench.roofline.tables import roofline_tables
+from t2s_bench.side_by_side.tables import reference_tables
 from t2s_bench.speed.tables import speed_headline, speed_tables
 from t2s_rt.errors import UsageError
 
@@ -96,5 +97,6 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "run": speed_headline,
     "speed": speed_tables,
     "roofline": roofline_tables,
+    "reference": reference_tables,
     "scenes": _scenes,
 }

@@ -55,14 +55,17 @@ def _sample(run: Callable[[], object]) -> tuple[float, bool]:
     return wall, foreign < _FOREIGN
 
 
-def interleave(candidates: Mapping[str, Callable[[], object]], repeat: int) -> dict[str, Timing]:
+def interleave(
+    candidates: Mapping[str, Callable[[], object]], repeat: int, *, warm: bool = True
+) -> dict[str, Timing]:
     """Time candidates in turn, so that what happens to the machine happens to all of them.
 
     Args:
-        candidates: what to run, by name; each runs once unmeasured first.
+        candidates: what to run, by name.
         repeat: clean samples wanted of each.
+        warm: run each once unmeasured first; False where the caller has.
     """
-    for run in candidates.values():
+    for run in candidates.values() if warm else ():
         run()
     samples: dict[str, list[tuple[float, bool]]] = {name: [] for name in candidates}
     for _ in range(_PATIENCE * repeat):

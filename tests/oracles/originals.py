@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from functools import partial
 from types import ModuleType
 from typing import Any
 
 from tests.needs import unmet
-from torch import nn
 
-from t2s_bench.reference import packages
+from t2s_bench.reference import packages, sam
 from t2s_bench.reference.packages import INSTALL
 from t2s_export.architectures.clip import ClipConfig
 from t2s_export.architectures.sam import SamConfig
@@ -61,40 +59,9 @@ def tiny_vit() -> ModuleType:
 
 
 def sam_like(config: SamConfig) -> Any:
-    """The original SAM at our sizes, built as segment_anything.build_sam does."""
-    modeling = segment_anything().modeling
-    grid, channels = config.grid, config.out_channels
-    return modeling.Sam(
-        image_encoder=modeling.ImageEncoderViT(
-            img_size=config.image_size,
-            patch_size=config.patch_size,
-            embed_dim=config.embed_dim,
-            depth=config.depth,
-            num_heads=config.num_heads,
-            mlp_ratio=config.mlp_ratio,
-            out_chans=channels,
-            norm_layer=partial(nn.LayerNorm, eps=1e-6),
-            use_rel_pos=True,
-            window_size=config.window_size,
-            global_attn_indexes=config.global_blocks,
-        ),
-        prompt_encoder=modeling.PromptEncoder(
-            embed_dim=channels,
-            image_embedding_size=(grid, grid),
-            input_image_size=(config.image_size, config.image_size),
-            mask_in_chans=config.mask_in_channels,
-        ),
-        mask_decoder=modeling.MaskDecoder(
-            transformer_dim=channels,
-            transformer=modeling.TwoWayTransformer(
-                depth=config.decoder_depth,
-                embedding_dim=channels,
-                num_heads=config.decoder_heads,
-                mlp_dim=config.decoder_mlp_dim,
-            ),
-            iou_head_hidden_dim=config.iou_hidden_dim,
-        ),
-    ).eval()
+    """See `t2s_bench.reference.sam.sam_like`."""
+    with skipped_where_missing():
+        return sam.sam_like(config)
 
 
 def open_clip_like(config: ClipConfig) -> Any:

@@ -11,7 +11,7 @@ import contextlib
 import importlib
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest import mock
 
@@ -26,6 +26,7 @@ __all__ = [
     "build",
     "detect",
     "encode_text",
+    "forward",
     "load",
     "real_linspace",
     "text_masks",
@@ -128,12 +129,19 @@ def real_linspace() -> Iterator[None]:
         yield
 
 
-def text_masks(input_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """The original's self-attention mask bool ``[B, T, T]`` and position ids ``[B, T]``."""
+def text_masks(
+    input_ids: Tensor, special_ids: Sequence[int] = SPECIAL_TOKENS
+) -> tuple[Tensor, Tensor]:
+    """The original's self-attention mask bool ``[B, T, T]`` and position ids ``[B, T]``.
+
+    Args:
+        input_ids: ``[B, T]``.
+        special_ids: of [CLS], [SEP], full stop and question mark; by default BERT's.
+    """
     load()
     module: Any = importlib.import_module("groundingdino.models.GroundingDINO.bertwarper")
     mask, positions, _ = module.generate_masks_with_special_tokens_and_transfer_map(
-        {"input_ids": input_ids}, SPECIAL_TOKENS, None
+        {"input_ids": input_ids}, list(special_ids), None
     )
     return mask, positions
 
@@ -158,6 +166,22 @@ def encode_text(model: Any, input_ids: Tensor, mask: Tensor, positions: Tensor) 
 def detect(
     model: Any, image: Tensor, features: Tensor, token_mask: Tensor, mask: Tensor, positions: Tensor
 ) -> dict[str, Tensor]:
+    """The original forward after its text encoder, and what its selection did.
+
+    Arguments as for :func:`forward`.
+
+    Returns:
+        ``logits`` ``[B, Q, 256]`` (minus infinity beyond T), ``boxes`` ``[B, Q, 4]``, ``selected``
+        int64 ``[B, Q]`` and ``scores`` ``[B, S]``, what the selection ranked.
+    """
+    with _recorded_topk() as seen:
+        logits, boxes = forward(model, image, features, token_mask, mask, positions)
+    return {"logits": logits, "boxes": boxes, "scores": seen[0][0], "selected": seen[0][1]}
+
+
+def forward(
+    model: Any, image: Tensor, features: Tensor, token_mask: Tensor, mask: Tensor, positions: Tensor
+) -> tuple[Tensor, Tensor]:
     """The original forward after its text encoder.
 
     Args:
@@ -169,8 +193,7 @@ def detect(
         positions: integer ``[B, T]``.
 
     Returns:
-        ``logits`` ``[B, Q, 256]`` (minus infinity beyond T), ``boxes`` ``[B, Q, 4]``, ``selected``
-        int64 ``[B, Q]`` and ``scores`` ``[B, S]``, what the selection ranked.
+        logits ``[B, Q, 256]`` (minus infinity beyond T) and boxes ``[B, Q, 4]``.
     """
     misc: Any = importlib.import_module("groundingdino.util.misc")
     text = {
@@ -192,16 +215,12 @@ def detect(
     places.append(model.backbone[1](misc.NestedTensor(extra, padding)))
     sources.append(extra)
     masks.append(padding)
-    with quiet(), _recorded_topk() as seen:
+    with quiet():
         states, references, *_ = model.transformer(sources, masks, None, places, None, None, text)
     deltas = model.bbox_embed[-1](states[-1])
-    boxes = (deltas + misc.inverse_sigmoid(references[-2])).sigmoid()
-    return {
-        "logits": model.class_embed[-1](states[-1], text),
-        "boxes": boxes,
-        "scores": seen[0][0],
-        "selected": seen[0][1],
-    }
+    boxes: Tensor = (deltas + misc.inverse_sigmoid(references[-2])).sigmoid()
+    logits: Tensor = model.class_embed[-1](states[-1], text)
+    return logits, boxes
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,11 +25,19 @@ from t2s_export.architectures.sam import (
     MaskDecoderGraph,
     MaskEncoderGraph,
     MobileSamConfig,
+    SamConfig,
 )
 from t2s_export.architectures.sam.graphs import FoldedVit
 from t2s_export.architectures.sam.tiny_vit_graph import FoldedTinyVit
 
-__all__ = ["SAM_FILES", "build_original", "decoder_case", "official_state", "sam_cases"]
+__all__ = [
+    "SAM_FILES",
+    "build_original",
+    "decoder_case",
+    "official_state",
+    "sam_cases",
+    "sam_like",
+]
 
 SAM_FILES = {
     "sam_vit_b": ("vit_b", "sam_vit_b_01ec64.pth", SAM_VIT_B),
@@ -118,6 +127,43 @@ def build_original(model: str) -> Any:
     original.eval().requires_grad_(False)
     randomise_deep(original, _SEED)
     return original
+
+
+def sam_like(config: SamConfig) -> Any:
+    """The original SAM at our sizes, built as ``segment_anything.build_sam`` does."""
+    modeling = segment_anything().modeling
+    grid, channels = config.grid, config.out_channels
+    return modeling.Sam(
+        image_encoder=modeling.ImageEncoderViT(
+            img_size=config.image_size,
+            patch_size=config.patch_size,
+            embed_dim=config.embed_dim,
+            depth=config.depth,
+            num_heads=config.num_heads,
+            mlp_ratio=config.mlp_ratio,
+            out_chans=channels,
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            use_rel_pos=True,
+            window_size=config.window_size,
+            global_attn_indexes=config.global_blocks,
+        ),
+        prompt_encoder=modeling.PromptEncoder(
+            embed_dim=channels,
+            image_embedding_size=(grid, grid),
+            input_image_size=(config.image_size, config.image_size),
+            mask_in_chans=config.mask_in_channels,
+        ),
+        mask_decoder=modeling.MaskDecoder(
+            transformer_dim=channels,
+            transformer=modeling.TwoWayTransformer(
+                depth=config.decoder_depth,
+                embedding_dim=channels,
+                num_heads=config.decoder_heads,
+                mlp_dim=config.decoder_mlp_dim,
+            ),
+            iou_head_hidden_dim=config.iou_hidden_dim,
+        ),
+    ).eval()
 
 
 def official_state(original: Any) -> dict[str, Tensor]:
