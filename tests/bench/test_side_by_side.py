@@ -330,7 +330,7 @@ def test_the_command_writes_its_record_and_prints_its_tables(
 
     def measured(request: Request) -> Iterator[dict[str, Any]]:
         seen.append(request)
-        yield row
+        yield json.loads(json.dumps(row, sort_keys=True))  # the order that a record has
 
     monkeypatch.setattr("t2s_bench.side_by_side.measure.measure_reference", measured)
     path = tmp_path / "reference.json"
