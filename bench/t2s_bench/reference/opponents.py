@@ -64,7 +64,7 @@ def opponent_parts(kind: Opponent, models: RaceModels, folder: Path, threads: in
         stock = "ONNX Runtime, stock export"
         runs = {
             "sam": f"{stock} (SamOnnxModel)",
-            "detector": _REFUSED,
+            "detector": _REFUSED if isinstance(models.detector, OriginalDetector) else _NO_STOCK,
             "clip": stock if isinstance(clip, StockClip) else _NO_STOCK,
         }
     else:

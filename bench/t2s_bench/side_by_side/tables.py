@@ -121,8 +121,8 @@ def _remarks(rows: list[Row]) -> Iterator[str]:
     for row in rows:
         code = "; ".join(f"{part}: {text}" for part, text in sorted(row["code"].items()))
         parts[f"* {row['size']}, the reference's code: {code}."] = None
-        for name, side in row["opponents"].items():
-            for part, text in side.get("runs", {}).items():
+        for name, side in sorted(row["opponents"].items()):
+            for part, text in sorted(side.get("runs", {}).items()):
                 if "torch eager:" in text:
                     parts[f"* {row['size']}, {_NAMES[name]}, {part}: {text}."] = None
         where = f"{row['threads']} threads each; {one_line(row['machine'])}"
