@@ -38,7 +38,8 @@ def pareto_table(record: Mapping[str, Any]) -> str:
         + f"\n\n{record['bundle']} on {record['scenes']} held-out scenes of {record['size']} x "
         f"{record['size']} pixels, generator {record['generator_version']}; int8 with {bits}-bit "
         "weights, calibrated on other scenes; fp16 by its rounding graphs, which say what it costs "
-        "and not how fast it is; `t2s-rt bench pareto -o bench/records/pareto.json`; "
+        f"and not how fast it is; `t2s-rt bench pareto --routes {','.join(record['routes'])} "
+        f"--limit {record['scenes']} -o bench/records/pareto.json`; "
         f"{one_line(record['machine'])}."
     )
 
@@ -68,8 +69,9 @@ def draw_pareto(record: Mapping[str, Any], path: Path) -> None:
             )
         half = found["precisions"]["fp16"]["miou"]
         axis.axhline(half, color=colour, linewidth=0.6, linestyle=":")
-    axis.set_xscale("log")
-    axis.set_ylim(bottom=0)
+    every = [one for found in record["routes"].values() for one in found["precisions"].values()]
+    axis.set_ylim(0, 1.12 * max(one["miou"] for one in every))
+    axis.set_xlim(0, 1.12e3 * max(one["seconds"] or 0.0 for one in every))
     axis.set_xlabel("ms a scene, median")
     axis.set_ylabel("mIoU, held-out scenes")
     machine = record["machine"]
