@@ -25,10 +25,9 @@ from t2s_rt.prompts import PromptPack
 from t2s_rt.routes import RouteName
 from t2s_rt.synthetic import CLASSES, GENERATOR_VERSION, HELD_OUT_SEEDS, render, scene_spec
 
-__all__ = ["PRECISIONS", "measure_pareto"]
+__all__ = ["measure_pareto"]
 
 SCHEMA_VERSION = 1
-PRECISIONS = ("fp32", "fp16", "int8")
 _BACKEND = "onnxruntime-cpu"
 _TIMED = ("fp32", "int8")
 """A processor gains nothing from float16: its time is a GPU's to tell."""

@@ -10,7 +10,9 @@ from t2s_bench.machine import one_line
 from t2s_bench.markdown import table
 from t2s_rt.errors import MissingExtraError, OutputError
 
-__all__ = ["draw_pareto", "pareto_table"]
+__all__ = ["PRECISIONS", "draw_pareto", "pareto_table"]
+
+PRECISIONS = ("fp32", "fp16", "int8")
 
 _MARKS = {"fp32": "o", "int8": "s"}
 _COLOURS = ("#3b6ea5", "#c2571a", "#3f8f4f", "#7a4fa3", "#8a8a2b")
@@ -21,7 +23,8 @@ def pareto_table(record: Mapping[str, Any]) -> str:
     rows = []
     for route, found in record["routes"].items():
         base = found["precisions"]["fp32"]["miou"]
-        for precision, one in found["precisions"].items():
+        for precision in PRECISIONS:
+            one = found["precisions"][precision]
             lost = 100 * (base - one["miou"])
             ratio = found["int8_time"]
             gain = (

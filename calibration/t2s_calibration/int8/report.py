@@ -137,6 +137,10 @@ def markdown(record: Mapping[str, Any], pictures: Sequence[Path]) -> str:
         lines += [f"- **failed**: {fault}" for fault in whole["faults"]]
     if record["labelled"]:
         lines += ["", "## Labelled tiles", "", labelled_line(record["labelled"])]
+        lines += [
+            "",
+            "By class, with pictures of the worst: [labelled/metrics.md](labelled/metrics.md).",
+        ]
     floats = [graph for graph in record["graphs"] if graph["float_layers"]]
     if floats:
         lines += ["", "## Layers left in float", ""]

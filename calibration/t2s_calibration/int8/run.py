@@ -148,7 +148,7 @@ def calibrate_int8(
             )
             demands = replace(demands, budget=1 - (1 - demands.budget) / 2)
         found = _judged_whole(made, pack, judged, tuple(roles), labelled, plan, progress)
-        record = _write_report(found, demands, (shown, judged), work.bundle / REPORT_FOLDER)
+        record = _write_report(found, demands, (shown, judged), work)
         work.publish()
     return replace(found, bundle=load_bundle(output), record=record)
 
@@ -250,10 +250,13 @@ def _write_report(
     found: Calibration,
     demands: Demands,
     tiles: tuple[Sequence[VerifyTile], Sequence[VerifyTile]],
-    folder: Path,
+    work: _Folder,
 ) -> dict[str, Any]:
+    folder = work.bundle / REPORT_FOLDER
     try:
         folder.mkdir()
+        if (work.path / "int8").is_dir():  # the labelled tiles' own figures and pictures
+            (work.path / "int8").rename(folder / "labelled")
         pictures = [
             path
             for target, outcome in found.outcomes.items()

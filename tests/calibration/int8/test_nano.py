@@ -196,6 +196,7 @@ def test_labelled_tiles_are_judged_by_the_pipeline(tmp_path: Path) -> None:
     ]
     assert labelled["tiles"] == 2 and 0.0 < labelled["int8"] < 1.0
     assert labelled["loss"] == pytest.approx(labelled["fp32"] - labelled["int8"])
+    assert (tmp_path / "out" / "calibration" / "labelled" / "metrics.md").is_file()
 
 
 def test_varied_tiles_are_chosen(tmp_path: Path) -> None:
