@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import pytest
 from click.testing import CliRunner
 
 from t2s_bench.cli import bench
 from t2s_bench.models.int8 import int8_table
 from t2s_bench.pareto.bundles import rounding_bundle
 from t2s_bench.pareto.tables import draw_pareto, pareto_table
+from t2s_calibration.command import calibrate
 from t2s_engines.graphs.graph import Graph
 from t2s_rt.bundle import load_bundle
 
@@ -63,24 +63,26 @@ def test_the_rounding_bundle_rounds(tmp_path: Path) -> None:
     assert text.sha256 == bundle.graph("clip_text").sha256
 
 
-@pytest.mark.slow
 def test_nano_is_compared_in_three_precisions(tmp_path: Path) -> None:
-    path = tmp_path / "pareto.json"
-    found = CliRunner().invoke(
-        bench,
-        ["pareto", "--routes", "dense", "--limit", "2", "--size", "128", "-o", str(path)],
-        standalone_mode=False,
-    )
-    assert found.exception is None, found.output
+    made, path = tmp_path / "int8", tmp_path / "pareto.json"
+    few = ["--roles", "clip_patches", "--target", "cpu", "--images", "1", "--judged", "1"]
+    for command, arguments in (
+        (calibrate, ["int8", *few, "-o", str(made)]),
+        (bench, ["pareto", "--bundle", str(made), "--routes", "dense", "--limit", "2"]),
+    ):
+        more = [] if command is calibrate else ["--size", "256", "-o", str(path)]
+        found = CliRunner().invoke(command, [*arguments, *more], standalone_mode=False)
+        assert found.exception is None, found.output
     record = json.loads(path.read_text())
     precisions = record["routes"]["dense"]["precisions"]
     base = precisions["fp32"]["miou"]
     assert 0.05 < base < 1.0
     for precision in ("fp16", "int8"):
-        # other numbers, and hardly another accuracy
+        # other numbers, and no other map; classes of a few pixels move a mean of two small scenes
         assert precisions[precision]["miou"] != base
-        assert abs(precisions[precision]["miou"] - base) < 0.05
+        assert abs(precisions[precision]["miou"] - base) < 0.1
     assert precisions["fp16"]["seconds"] is None and precisions["int8"]["seconds"] > 0
+    assert record["weight_bits"] in ([7], [8])
 
 
 def test_an_unknown_route_costs_nothing() -> None:
