@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import TypeVar
 
 from t2s_engines.verify.calls import Call
 from t2s_engines.verify.reference import Reference
@@ -13,7 +14,9 @@ from t2s_rt.errors import UsageError
 from t2s_rt.models import IMAGE_ROLES
 from t2s_rt.prompts import PromptPack, load_pack
 
-__all__ = ["default_pack", "largest_calls"]
+__all__ = ["default_pack", "known_names", "largest_calls"]
+
+_Name = TypeVar("_Name", bound=str)
 
 
 def default_pack(bundle: Bundle) -> PromptPack:
@@ -25,6 +28,22 @@ def default_pack(bundle: Bundle) -> PromptPack:
     if bundle.default_pack is None:
         raise UsageError(f"bundle {bundle.name} has no default pack, which names what to look for")
     return load_pack(bundle.default_pack, bundle)
+
+
+def known_names(what: str, text: str, known: Sequence[_Name]) -> tuple[_Name, ...]:
+    """Names out of ``a,b``, each of them known.
+
+    Raises:
+        UsageError: an unknown one, or none.
+    """
+    by_name = {str(name): name for name in known}
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in found if name not in by_name]
+    if unknown or not found:
+        raise UsageError(
+            f"expected {what} out of {', '.join(by_name)}, found {', '.join(unknown) or 'none'}"
+        )
+    return tuple(by_name[name] for name in found)
 
 
 def largest_calls(

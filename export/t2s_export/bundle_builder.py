@@ -14,12 +14,8 @@ The folder appears whole or not at all: everything is written beside its place a
 
 from __future__ import annotations
 
-import os
 import platform
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +41,6 @@ from t2s_export.precision import (
     typed_float16,
 )
 from t2s_rt.bundle import (
-    MANIFEST_NAME,
     BundleManifest,
     FileRecord,
     GraphRecord,
@@ -54,15 +49,14 @@ from t2s_rt.bundle import (
     load_bundle,
     write_manifest,
 )
+from t2s_rt.bundle.folder import whole_folder
 from t2s_rt.contracts import CONTRACTS, OPSET, PRECISIONS, Precision, Role
-from t2s_rt.errors import OutputError
 
 __all__ = [
     "BuiltGraph",
     "BundlePlan",
     "GraphJob",
     "build_bundle",
-    "check_target",
     "exporter_name",
     "normalisation_record",
 ]
@@ -166,7 +160,7 @@ def build_bundle(
         ExportError: a graph cannot be exported, or is not its module (see ``t2s_export.errors``).
         BundleError: the runtime would refuse the bundle.
     """
-    with _whole_folder(target, replace_existing) as folder:
+    with whole_folder(target, replace_existing) as folder:
         store = GraphStore(folder)
         built: list[BuiltGraph] = []
         for job in jobs:
@@ -273,59 +267,3 @@ def _write_rest(plan: BundlePlan, records: Sequence[GraphRecord], folder: Path) 
 def _place(record: GraphRecord) -> tuple[int, int]:
     """The order of graphs in a manifest: of the contracts, then of the precisions."""
     return list(CONTRACTS).index(record.role), PRECISIONS.index(record.precision)
-
-
-@contextmanager
-def _whole_folder(target: Path, replace_existing: bool) -> Iterator[Path]:
-    """A temporary folder beside ``target`` that takes its place if all goes well."""
-    check_target(target, replace_existing)
-    temporary: Path | None = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        new = temporary / "new"  # made here because mkdtemp's folder is for its owner only
-        new.mkdir()
-        yield new
-        check_target(target, replace_existing)
-        _swap(new, target, temporary / "old")
-    except OSError as cause:
-        raise OutputError(
-            f"{target}: cannot be written ({cause.strerror or cause}); make room or choose "
-            "another folder"
-        ) from cause
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _swap(new: Path, target: Path, old: Path) -> None:
-    """Put ``new`` in the place of ``target``, or leave ``target`` as it was."""
-    if target.exists():
-        os.replace(target, old)
-    try:
-        os.replace(new, target)
-    except OSError:
-        if old.exists():
-            os.replace(old, target)
-        raise
-
-
-def check_target(target: Path, replace_existing: bool) -> None:
-    """Refuse to replace what is there, unless it is a bundle and may be replaced.
-
-    Raises:
-        OutputError: saying what is there and what to do.
-    """
-    if not target.exists() and not target.is_symlink():
-        return
-    if not target.is_dir() or target.is_symlink():
-        raise OutputError(f"{target}: expected a folder, found something else; choose another name")
-    if not any(target.iterdir()):
-        return
-    if not (target / MANIFEST_NAME).is_file():
-        raise OutputError(
-            f"{target}: expected a new folder or a bundle, found a folder with other files; "
-            "choose another folder"
-        )
-    if not replace_existing:
-        raise OutputError(f"{target}: holds a bundle already; add --force to replace it")

@@ -87,7 +87,7 @@ def test_nano_is_compared_in_three_precisions(tmp_path: Path) -> None:
 
 def test_an_unknown_route_costs_nothing() -> None:
     found = CliRunner().invoke(bench, ["pareto", "--routes", "maps"], standalone_mode=False)
-    assert "expected some of boxes" in str(found.exception)
+    assert "expected routes out of boxes" in str(found.exception)
 
 
 def test_the_full_size_table_names_operators_by_time() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from t2s_bench.commands.needs import need_packages
 from t2s_bench.commands.options import accuracy_opts, publish, record_opt
+from t2s_rt.cli._needs import need_packages
 from t2s_rt.cli._options import bundle_opt, threads_opt
 
 __all__ = ["nano", "pareto", "real"]
@@ -105,17 +105,14 @@ def pareto(
     A bundle without int8 graphs is calibrated first, on other synthetic scenes. fp16 is judged by
     its rounding graphs: a processor does not compute in it, so its time is left out.
     """
-    need_packages("pareto", "onnx", "onnxruntime")
+    need_packages("bench pareto", "onnx", "onnxruntime")
+    from t2s_bench.inputs import known_names
     from t2s_bench.machine import write_record
     from t2s_bench.pareto.measure import measure_pareto
     from t2s_bench.pareto.tables import draw_pareto, pareto_table
-    from t2s_rt.errors import UsageError
     from t2s_rt.routes import ROUTES
 
-    asked = [part.strip() for part in routes.split(",") if part.strip()]
-    wanted = [route for route in ROUTES if route in asked]
-    if len(wanted) != len(asked) or not wanted:
-        raise UsageError(f"--routes: expected some of {', '.join(ROUTES)}, found {routes!r}")
+    wanted = known_names("routes", routes, ROUTES)
     record = measure_pareto(bundle, wanted, limit, size, threads)
     click.echo(pareto_table(record))
     if output is not None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from t2s_bench.commands.needs import need_packages
 from t2s_bench.commands.options import record_opt
+from t2s_rt.cli._needs import need_packages
 from t2s_rt.cli._options import threads_opt
 
 __all__ = ["int8", "models", "readme", "scenes"]
@@ -52,7 +52,7 @@ def models(
         changed = write_readme(table, Path("bench/records"))
         click.echo("written" if changed else "already up to date")
         return
-    need_packages("models", "torch", "onnx", "onnxruntime")
+    need_packages("bench models", "torch", "onnx", "onnxruntime")
     from t2s_bench.models.run import run_models
 
     run_models(only, timings=timings, repeat=repeat, output=output)
@@ -75,7 +75,7 @@ def int8(model: str, images: int, threads: int | None, output: Path | None) -> N
     Weights are random, every one of them. Needs the extra [export] and the original packages
     (tests/oracles/requirements.txt); sam_vit_b takes some 15 minutes.
     """
-    need_packages("int8", "torch", "onnx", "onnxruntime")
+    need_packages("bench int8", "torch", "onnx", "onnxruntime")
     from t2s_bench.machine import write_record
     from t2s_bench.models.int8 import int8_table, measure_int8
 

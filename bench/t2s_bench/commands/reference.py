@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from t2s_bench.commands.needs import need_packages
 from t2s_bench.side_by_side import CLASS_COUNTS, OPPONENTS, RACE_ROUTES, SIZES, SizeName
 from t2s_export.choices import DEFORMABLE_FORMS
+from t2s_rt.cli._needs import need_packages
 from t2s_rt.cli._options import threads_opt
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def reference(
     )
     if output is not None and output.exists():
         load_reference(output)  # an unfit file is told now, not after the race
-    need_packages("reference", "torch", "onnx", "onnxruntime")
+    need_packages("bench reference", "torch", "onnx", "onnxruntime")
     rows = []
     for row in measure_reference(request):
         rows.append(row)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from t2s_bench.commands.needs import need_packages
 from t2s_bench.commands.options import record_opt
 from t2s_bench.errors import RegressionError
 from t2s_bench.speed import PARTS
+from t2s_rt.cli._needs import need_packages
 from t2s_rt.cli._options import backend_opt, bundle_opt, precision_opt, route_opt, threads_opt
 from t2s_rt.routes import DEFAULT_ROUTE, ROUTES, RouteName
 
@@ -175,7 +175,7 @@ def roofline(
     from t2s_bench.roofline.measure import measure_roofline
     from t2s_bench.roofline.tables import roofline_tables
 
-    need_packages("roofline", "onnx", "onnxruntime")
+    need_packages("bench roofline", "onnx", "onnxruntime")
     roles = None if graphs is None else [role.strip() for role in graphs.split(",")]
     record = measure_roofline(bundle, threads=threads, repeat=repeat, roles=roles)
     click.echo(roofline_tables(record))

@@ -150,21 +150,17 @@ def _calibrate(folder: Path, images: int, threads: int | None) -> None:
     import time
 
     from t2s_bench.machine import write_record
-    from t2s_calibration.int8.quantise import Scheme
-    from t2s_calibration.int8.role import Demands
+    from t2s_calibration.int8.role import Demands, schemes_for
     from t2s_calibration.int8.run import Plan, calibrate_int8
-    from t2s_engines.doctor.host import int8_products
-    from t2s_engines.doctor.machine import Machine
     from t2s_rt.cli._progress import make_progress
 
     bundle = load_bundle(folder / "bundle")
     # no text is asked: classes of any pack will do
     pack = default_pack(load_bundle())
-    reduced = int8_products(Machine.here()) is False
     plan = Plan(
         ("mask_encoder",),
         # random features leave masks to chance: nothing goes back to float for them
-        Demands((Scheme("cpu", reduced),), budget=0.5),
+        Demands(schemes_for(["cpu"]), budget=0.5),
         images=images,
         judged=_JUDGED,
         threads=threads,

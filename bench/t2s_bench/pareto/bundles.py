@@ -21,18 +21,17 @@ def with_int8(bundle: Bundle, pack: PromptPack, folder: Path) -> Bundle:
     """The bundle, calibrated for processors on synthetic scenes unless it has int8 already."""
     if any(entry.target == "cpu" for entry in bundle.graphs):
         return bundle
-    from t2s_calibration.int8.quantise import Scheme
-    from t2s_calibration.int8.role import Demands
-    from t2s_calibration.int8.run import Plan, calibrate_int8, wanted_roles
-    from t2s_engines.doctor.host import int8_products
-    from t2s_engines.doctor.machine import Machine
+    from t2s_calibration.int8.inputs import QUANTISABLE
+    from t2s_calibration.int8.role import Demands, schemes_for
+    from t2s_calibration.int8.run import Plan, calibrate_int8
+    from t2s_engines.verify.targets import parse_roles
     from t2s_rt.cli._progress import make_progress
 
     click.echo(
         f"{bundle.name} has no int8 graphs: calibrating on {_IMAGES} synthetic tiles", err=True
     )
-    reduced = int8_products(Machine.here()) is False
-    plan = Plan(wanted_roles(bundle, ()), Demands((Scheme("cpu", reduced),)), images=_IMAGES)
+    roles = tuple(parse_roles(None, bundle, QUANTISABLE))
+    plan = Plan(roles, Demands(schemes_for(["cpu"])), images=_IMAGES)
     return calibrate_int8(bundle, pack, (), folder / "int8", plan, make_progress()).bundle
 
 

@@ -27,7 +27,7 @@ from t2s_export.architectures.clip import (
     ClipTextGraph,
 )
 
-__all__ = ["CLIP_MODELS", "clip_cases"]
+__all__ = ["CLIP_MODELS", "clip_cases", "random_clip"]
 
 CLIP_MODELS: Mapping[str, tuple[str, ClipConfig]] = {
     "ViT-B-32": ("ViT-B-32-quickgelu", VIT_B_32),
@@ -45,6 +45,27 @@ _FRAME = 512
 _START, _END = 49406, 49407
 
 
+def random_clip(model: str, folder: Path, seed: int) -> tuple[Any, Clip]:
+    """An original with random weights, and our module with the same ones from its file.
+
+    Args:
+        model: a key of `CLIP_MODELS`.
+        folder: where the checkpoint lies for a moment.
+        seed: of the weights.
+
+    Raises:
+        MissingOriginalError: open_clip is not installed.
+    """
+    name, config = CLIP_MODELS[model]
+    with quiet():
+        original = open_clip().create_model(name).eval().requires_grad_(False)
+    randomise_deep(original, seed)
+    path = official_file(folder, f"{model}.pt", original.state_dict())
+    ours = load_clip(path, model, quick_gelu=config.quick_gelu)
+    path.unlink()
+    return original, ours
+
+
 def clip_cases(model: str, folder: Path) -> Iterator[Case]:
     """Prove one CLIP: class embedding of crops, dense paths of an image, texts.
 
@@ -55,13 +76,7 @@ def clip_cases(model: str, folder: Path) -> Iterator[Case]:
     Raises:
         MissingOriginalError: open_clip is not installed.
     """
-    name, config = CLIP_MODELS[model]
-    with quiet():
-        original = open_clip().create_model(name).eval().requires_grad_(False)
-    randomise_deep(original, _SEED)
-    path = official_file(folder, f"{model}.pt", original.state_dict())
-    ours = load_clip(path, model, quick_gelu=config.quick_gelu)
-    path.unlink()
+    original, ours = random_clip(model, folder, _SEED)
     yield _class_case(original, ours)
     yield _dense_case(original, ours)
     text = ClipTextGraph(ours)

@@ -16,10 +16,9 @@ from torch import nn
 
 from t2s_bench.reference import grounding_dino
 from t2s_bench.reference.case import official_file
-from t2s_bench.reference.clip import CLIP_MODELS
+from t2s_bench.reference.clip import CLIP_MODELS, random_clip
 from t2s_bench.reference.detector import DETECTORS
-from t2s_bench.reference.loading import load_clip, load_detector, load_sam
-from t2s_bench.reference.packages import open_clip, quiet
+from t2s_bench.reference.loading import load_detector, load_sam
 from t2s_bench.reference.race_parts import (
     NanoClip,
     NanoDetector,
@@ -288,14 +287,8 @@ def _write_detector(
 
 
 def _random_clip(name: str, folder: Path) -> tuple[OriginalClip, Clip]:
-    packaged, config = CLIP_MODELS[name]
-    with quiet():
-        original = open_clip().create_model(packaged).eval().requires_grad_(False)
-    randomise_deep(original, _SEED)
-    path = official_file(folder, f"{name}.pt", original.state_dict())
-    module = load_clip(path, name, quick_gelu=config.quick_gelu)
-    path.unlink()
-    return OriginalClip(original, config.image_size), module
+    original, module = random_clip(name, folder, _SEED)
+    return OriginalClip(original, CLIP_MODELS[name][1].image_size), module
 
 
 def _write_clip(module: Clip, roles: Collection[Role], folder: Path) -> dict[Role, GraphEntry]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from t2s_bench.inputs import known_names
 from t2s_bench.side_by_side import (
     CLASS_COUNTS,
     OPPONENTS,
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from t2s_export.choices import DeformableForm
 
 __all__ = ["Request", "parse_classes", "parse_opponents", "parse_routes"]
-
-_Name = TypeVar("_Name", bound=str)
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def parse_routes(text: str) -> tuple[RaceRoute, ...]:
     Raises:
         UsageError: one that the reference has not.
     """
-    return _known("routes", text, RACE_ROUTES)
+    return known_names("routes", text, RACE_ROUTES)
 
 
 def parse_opponents(text: str) -> tuple[Opponent, ...]:
@@ -105,15 +104,7 @@ def parse_opponents(text: str) -> tuple[Opponent, ...]:
     Raises:
         UsageError: an unknown one.
     """
-    return _known("opponents", text, OPPONENTS)
-
-
-def _known(what: str, text: str, known: tuple[_Name, ...]) -> tuple[_Name, ...]:
-    by_name = {str(name): name for name in known}
-    found = [name.strip() for name in text.split(",") if name.strip()]
-    if unknown := [name for name in found if name not in by_name]:
-        raise UsageError(f"expected {what} out of {_listed(known)}, found {_listed(unknown)}")
-    return tuple(by_name[name] for name in found)
+    return known_names("opponents", text, OPPONENTS)
 
 
 def _listed(values: Sequence[object]) -> str:

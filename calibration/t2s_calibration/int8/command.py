@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from t2s_rt.cli._needs import need_packages
 from t2s_rt.cli._options import DATASET_NAMES, bundle_opt, threads_opt
 
 if TYPE_CHECKING:
     from t2s_calibration.int8.run import Calibration, Plan
-    from t2s_rt.bundle import Bundle
     from t2s_rt.contracts import Role
-    from t2s_rt.prompts import PromptPack
 
 __all__ = ["int8"]
 
-_TARGETS: tuple[Literal["cpu", "tensorrt"], ...] = ("cpu", "tensorrt")
+_TARGETS = ("cpu", "tensorrt")
 _METHODS = ("auto", "minmax", "percentile", "entropy")
 
 
@@ -141,14 +139,16 @@ def int8(
     them agree with fp32 together, and shows the worst tiles. Calibrate on scenes of the sensor
     and season that will fly: ranges from others clip.
     """
-    _need_onnx()
-    from t2s_calibration.int8.run import calibrate_int8, rebuild_int8, wanted_roles
+    need_packages("calibrate int8", "onnx", "onnxruntime")
+    from t2s_calibration.int8.inputs import QUANTISABLE
+    from t2s_calibration.int8.run import calibrate_int8, rebuild_int8
+    from t2s_engines.verify.targets import parse_roles
     from t2s_rt.bundle import load_bundle
     from t2s_rt.cli._progress import make_progress, note
+    from t2s_rt.prompts import load_pack_or_default
 
     loaded = load_bundle(bundle)
-    asked = [part.strip() for part in (options["roles"] or "").split(",") if part.strip()]
-    roles = wanted_roles(loaded, asked)
+    roles = tuple(parse_roles(options["roles"], loaded, QUANTISABLE))
     targets = options["targets"] or _TARGETS
     if rebuild is not None:
         made, recipes = rebuild_int8(
@@ -158,7 +158,7 @@ def int8(
         return
     found = calibrate_int8(
         loaded,
-        _words(loaded, pack),
+        load_pack_or_default(pack, loaded),
         scenes,
         output,
         _plan(roles, targets, options),
@@ -168,40 +168,12 @@ def int8(
     _show(found, output)
 
 
-def _need_onnx() -> None:
-    from t2s_rt.errors import MissingExtraError
-
-    for package in ("onnx", "onnxruntime"):
-        if find_spec(package) is None:
-            raise MissingExtraError("t2s-rt calibrate int8", package, "export")
-
-
-def _words(bundle: Bundle, path: Path | None) -> PromptPack:
-    from t2s_rt.errors import UsageError
-    from t2s_rt.prompts import load_pack
-
-    chosen = path or bundle.default_pack
-    if chosen is None:
-        raise UsageError(
-            f"bundle {bundle.name} has no default classes; name a prompt pack with --pack"
-        )
-    return load_pack(chosen, bundle)
-
-
 def _plan(roles: tuple[Role, ...], targets: Sequence[str], options: dict[str, Any]) -> Plan:
     from t2s_calibration.int8.accuracy import Labelled
-    from t2s_calibration.int8.quantise import Scheme
-    from t2s_calibration.int8.role import Demands
+    from t2s_calibration.int8.role import Demands, schemes_for
     from t2s_calibration.int8.run import Plan
-    from t2s_engines.doctor.host import int8_products
-    from t2s_engines.doctor.machine import Machine
     from t2s_rt.errors import UsageError
 
-    bits = options["weight_bits"]
-    reduced = bits == "7" or (bits == "auto" and int8_products(Machine.here()) is False)
-    schemes = [
-        Scheme(target, target == "cpu" and reduced) for target in _TARGETS if target in targets
-    ]
     labelled = None
     if options["labelled"] is not None:
         name, root = options["labelled"]
@@ -211,7 +183,7 @@ def _plan(roles: tuple[Role, ...], targets: Sequence[str], options: dict[str, An
             )
         labelled = Labelled(name, Path(root), limit=options["limit"])
     demands = Demands(
-        tuple(schemes),
+        schemes_for(targets, options["weight_bits"]),
         options["method"],
         not options["no_smoothing"],
         options["budget"],

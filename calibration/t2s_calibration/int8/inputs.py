@@ -26,8 +26,8 @@ QUANTISABLE: tuple[Role, ...] = (
     "clip_dense",
     "clip_patches",
 )
-"""Roles that int8 is made of. SAM's decoders are left in float: they are a few per cent of a
-tile's time, and their products are of positions and of masks of a few pixels."""
+"""Roles that int8 is made of. SAM's decoders are left in float, untried: most of what they multiply
+is positions and masks of a few pixels."""
 _CROPS = 3
 """Crops along each side of a tile."""
 

@@ -58,9 +58,9 @@ def with_plain_weights(graph: Graph) -> Graph:
             constants[node.output[0]] = found
             continue
         nodes.append(_untransposed(node, constants))
-    used = {name for node in nodes for name in node.input} | set(graph.outputs)
-    constants = {name: value for name, value in constants.items() if name in used}
-    return replace(graph, nodes=nodes, constants=constants)
+    plain = replace(graph, nodes=nodes, constants=constants)
+    plain.drop_unused_constants()
+    return plain
 
 
 def _untransposed(node: onnx.NodeProto, constants: dict[str, Array]) -> onnx.NodeProto:

@@ -29,9 +29,10 @@ from t2s_engines.errors import GraphError
 from t2s_engines.graphs.graph import Array, Graph
 from t2s_engines.graphs.opset import HALF_QUANTISERS, at_opset
 
-__all__ = ["Scheme", "Target", "measured_outputs", "quantised"]
+__all__ = ["TARGETS", "Scheme", "Target", "measured_outputs", "quantised"]
 
 Target = Literal["cpu", "tensorrt"]
+TARGETS: tuple[Target, ...] = ("cpu", "tensorrt")
 _OWN = "/int8"
 _HALF = np.dtype(np.float16)
 _LIMIT = 2**31 - 2**20
@@ -129,9 +130,9 @@ def _with_own_tensors(
             constants[f"{layer.name}{_OWN}/bias"] = constants[node.input[2]]
             node.input[2] = f"{layer.name}{_OWN}/bias"
         nodes.append(node)
-    used = {name for node in nodes for name in node.input} | set(graph.outputs)
-    constants = {name: value for name, value in constants.items() if name in used}
-    return replace(graph, nodes=nodes, constants=constants), spans
+    found = replace(graph, nodes=nodes, constants=constants)
+    found.drop_unused_constants()
+    return found, spans
 
 
 def _quantise(
@@ -175,9 +176,8 @@ def _whole(graph: Graph) -> Graph:
     graph.remove([n for n in graph.nodes if n.op_type == "Identity" and n.output[0] in copies])
     graph.replace_uses(copies)
     graph.nodes = _sorted(graph)
-    used = {name for node in graph.nodes for name in node.input} | set(graph.outputs)
-    constants = {name: value for name, value in graph.constants.items() if name in used}
-    return replace(graph, constants=constants)
+    graph.drop_unused_constants()
+    return graph
 
 
 def _sorted(graph: Graph) -> list[onnx.NodeProto]:

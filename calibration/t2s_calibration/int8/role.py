@@ -10,11 +10,13 @@ from t2s_calibration.int8.inputs import calls_of
 from t2s_calibration.int8.judge import Judge
 from t2s_calibration.int8.layers import Layer, share_of_products
 from t2s_calibration.int8.observe import Observed, groups_of, observe
-from t2s_calibration.int8.quantise import Scheme, measured_outputs
+from t2s_calibration.int8.quantise import TARGETS, Scheme, measured_outputs
 from t2s_calibration.int8.ranges import Method, Range, choose_range
 from t2s_calibration.int8.recipe import Recipe, base_entry, base_graph
 from t2s_calibration.int8.search import Choice, choose_layers
 from t2s_calibration.int8.smoothing import Smoothing, choose_smoothing, smoothed, smoothing_places
+from t2s_engines.doctor.host import int8_products
+from t2s_engines.doctor.machine import Machine
 from t2s_engines.graphs.graph import Array, Graph
 from t2s_engines.verify.tiles import VerifyTile
 from t2s_rt.bundle import Bundle
@@ -22,7 +24,18 @@ from t2s_rt.contracts import Role
 from t2s_rt.pipeline import Progress
 from t2s_rt.prompts import PromptPack
 
-__all__ = ["Demands", "RoleCalibration", "Seen", "look", "recipes_of"]
+__all__ = ["Demands", "RoleCalibration", "Seen", "look", "recipes_of", "schemes_for"]
+
+
+def schemes_for(targets: Collection[str], bits: str = "auto") -> tuple[Scheme, ...]:
+    """Schemes by target.
+
+    Args:
+        targets: ``cpu`` and ``tensorrt``.
+        bits: of weights on processors, ``7`` or ``8``; ``auto`` goes by the processor at hand.
+    """
+    reduced = bits == "7" or (bits == "auto" and int8_products(Machine.here()) is False)
+    return tuple(Scheme(name, name == "cpu" and reduced) for name in TARGETS if name in targets)
 
 
 @dataclass(frozen=True)
@@ -109,7 +122,8 @@ def look(
         for tile in tiles:
             yield from calls_of(entry, tile.image, pack)
 
-    calls = sum(1 for _ in feeds())
+    # tiles are of one size, and so are their calls
+    calls = len(tiles) * len(calls_of(entry, tiles[0].image, pack))
     places = smoothing_places(graph, layers) if demands.smoothing else {}
     known = {layer.name: layer for layer in layers}
     peaks = {known[names[0]].input for names in places.values()}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +10,6 @@ from typing import Any
 
 from t2s_calibration.int8.accuracy import Labelled, judge_labelled
 from t2s_calibration.int8.bundle import stored_recipes, write_bundle
-from t2s_calibration.int8.inputs import QUANTISABLE
 from t2s_calibration.int8.recipe import Recipe
 from t2s_calibration.int8.report import markdown, record_of
 from t2s_calibration.int8.role import Demands, RoleCalibration, look, recipes_of
@@ -24,15 +21,16 @@ from t2s_engines.verify.tiles import VerifyTile, empty_tiles
 from t2s_engines.verify.verification import Outcome, verify_targets
 from t2s_rt.backends import open_session
 from t2s_rt.bundle import Bundle, load_bundle
-from t2s_rt.bundle.manifest import MANIFEST_NAME
+from t2s_rt.bundle.folder import check_target, whole_folder
 from t2s_rt.contracts import Role
-from t2s_rt.errors import OutputError, UsageError
+from t2s_rt.errors import OutputError
 from t2s_rt.pipeline import Progress
 from t2s_rt.prompts import PromptPack
 
-__all__ = ["Calibration", "Plan", "calibrate_int8", "rebuild_int8", "wanted_roles"]
+__all__ = ["Calibration", "Plan", "calibrate_int8", "rebuild_int8"]
 
 REPORT_FOLDER = "calibration"
+_OVERWRITE = "--overwrite"
 _BACKEND = "onnxruntime-cpu"
 _ATTEMPTS = 3
 """Times that the budget of the graphs is halved where the labelled tiles lose too much."""
@@ -82,22 +80,6 @@ class Calibration:
     record: dict[str, Any] = field(default_factory=dict)
 
 
-def wanted_roles(bundle: Bundle, asked: Sequence[str]) -> tuple[Role, ...]:
-    """Roles to quantise: those asked for, else all that can be.
-
-    Raises:
-        UsageError: a role that the bundle lacks or that int8 is not made of.
-    """
-    present = tuple(role for role in QUANTISABLE if role in bundle.roles)
-    wrong = [role for role in asked if role not in present]
-    if wrong or not present:
-        raise UsageError(
-            f"expected --roles out of {', '.join(present) or 'none'}, found "
-            f"{', '.join(wrong) or 'no graph that int8 is made of'}"
-        )
-    return tuple(role for role in present if not asked or role in asked)
-
-
 def calibrate_int8(
     bundle: Bundle,
     pack: PromptPack,
@@ -128,18 +110,18 @@ def calibrate_int8(
     shown, judged = _parted(tiles, plan.judged)
     seen = [look(bundle, role, pack, shown, plan.demands, progress) for role in plan.roles]
     demands = plan.demands
-    with _Folder(output) as work:
-        labelled = _reference_figures(bundle, plan, work.path, progress)
+    with whole_folder(output, overwrite, _OVERWRITE) as folder:
+        labelled = _reference_figures(bundle, plan, folder, progress)
         for attempt in range(_ATTEMPTS):
             roles = [
                 one
                 for part in seen
                 for one in recipes_of(bundle, part, pack, judged, demands, progress)
             ]
-            made = write_bundle(bundle, work.bundle, [one.recipe for one in roles])
+            made = write_bundle(bundle, folder, [one.recipe for one in roles])
             if labelled is None or plan.labelled is None:
                 break
-            _judge(made, plan, labelled, work.path, progress)
+            _judge(made, plan, labelled, folder, progress)
             if labelled["loss"] <= plan.loss or attempt == _ATTEMPTS - 1:
                 break
             progress.note(
@@ -148,8 +130,7 @@ def calibrate_int8(
             )
             demands = replace(demands, budget=1 - (1 - demands.budget) / 2)
         found = _judged_whole(made, pack, judged, tuple(roles), labelled, plan, progress)
-        record = _write_report(found, demands, (shown, judged), work)
-        work.publish()
+        record = _write_report(found, demands, (shown, judged), folder / REPORT_FOLDER)
     return replace(found, bundle=load_bundle(output), record=record)
 
 
@@ -169,9 +150,8 @@ def rebuild_int8(
     """
     _check_output(output, bundle, overwrite)
     recipes = stored_recipes(stored, roles, targets)
-    with _Folder(output) as work:
-        write_bundle(bundle, work.bundle, recipes)
-        work.publish()
+    with whole_folder(output, overwrite, _OVERWRITE) as folder:
+        write_bundle(bundle, folder, recipes)
     return load_bundle(output), recipes
 
 
@@ -192,7 +172,14 @@ def _reference_figures(
 ) -> dict[str, Any] | None:
     if plan.labelled is None:
         return None
-    record = judge_labelled(bundle, plan.labelled, "fp32", folder / "fp32", progress, plan.threads)
+    record = judge_labelled(
+        bundle,
+        plan.labelled,
+        "fp32",
+        folder / REPORT_FOLDER / "labelled-fp32",
+        progress,
+        plan.threads,
+    )
     return {
         "dataset": plan.labelled.dataset,
         "split": plan.labelled.split,
@@ -208,7 +195,8 @@ def _judge(
 ) -> None:
     if plan.labelled is None:
         return
-    record = judge_labelled(made, plan.labelled, "int8", folder / "int8", progress, plan.threads)
+    place = folder / REPORT_FOLDER / "labelled"
+    record = judge_labelled(made, plan.labelled, "int8", place, progress, plan.threads)
     labelled["int8"] = record["miou"]
     labelled["loss"] = float(labelled["fp32"] or 0.0) - float(record["miou"] or 0.0)
 
@@ -250,13 +238,10 @@ def _write_report(
     found: Calibration,
     demands: Demands,
     tiles: tuple[Sequence[VerifyTile], Sequence[VerifyTile]],
-    work: _Folder,
+    folder: Path,
 ) -> dict[str, Any]:
-    folder = work.bundle / REPORT_FOLDER
     try:
-        folder.mkdir()
-        if (work.path / "int8").is_dir():  # the labelled tiles' own figures and pictures
-            (work.path / "int8").rename(folder / "labelled")
+        folder.mkdir(exist_ok=True)
         pictures = [
             path
             for target, outcome in found.outcomes.items()
@@ -277,42 +262,8 @@ def _pictures(outcome: Outcome, folder: Path) -> list[Path]:
     return write_pictures(outcome, folder)
 
 
-class _Folder:
-    """A folder that appears whole: everything is made beside it and moved at the end."""
-
-    def __init__(self, output: Path) -> None:
-        self._output = output
-
-    def __enter__(self) -> _Folder:
-        try:
-            self._output.parent.mkdir(parents=True, exist_ok=True)
-            name = tempfile.mkdtemp(prefix=f".{self._output.name}-", dir=self._output.parent)
-        except OSError as error:
-            raise OutputError(f"{self._output}: cannot be written ({error})") from error
-        self.path = Path(name)
-        self.bundle = self.path / "bundle"
-        return self
-
-    def publish(self) -> None:
-        """Put the finished bundle into its place."""
-        try:
-            if self._output.exists():
-                self._output.rename(self.path / "before")
-            self.bundle.rename(self._output)
-        except OSError as error:
-            raise OutputError(f"{self._output}: cannot be written ({error})") from error
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
-
-
 def _check_output(output: Path, bundle: Bundle, overwrite: bool) -> None:
     """Before any work: all of it would be lost."""
     if output.resolve() == bundle.root:
         raise OutputError(f"{output}: expected another folder than the bundle's own; name it -o")
-    if not output.exists():
-        return
-    if not output.is_dir() or (any(output.iterdir()) and not (output / MANIFEST_NAME).is_file()):
-        raise OutputError(f"{output}: expected a bundle or nothing there, found something else")
-    if any(output.iterdir()) and not overwrite:
-        raise OutputError(f"{output} is there already; name another -o or give --overwrite")
+    check_target(output, overwrite, _OVERWRITE)

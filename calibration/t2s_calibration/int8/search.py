@@ -33,14 +33,14 @@ class Choice:
         figures: of the graph with them.
         everything: figures with all layers in int8.
         harm: shortfall of each layer quantised alone, by name; empty where it was not measured.
-        met: whether the budget holds.
+        met: whether the budget holds; a float16 graph may miss it even without int8.
     """
 
     layers: frozenset[str]
     figures: Figures
     everything: Figures
+    met: bool
     harm: dict[str, float] = field(default_factory=dict)
-    met: bool = True
 
 
 def choose_layers(
@@ -72,7 +72,7 @@ def choose_layers(
         step()
     enough = shortfall(everything, budget) <= 1.0
     if enough and not sensitivity:
-        return Choice(frozenset(names), everything, everything)
+        return Choice(frozenset(names), everything, everything, True)
     harm: dict[str, float] = {}
     call = judge.worst_call(whole)
     with _steps(watcher, f"{title}: each layer alone", len(names)) as step:
@@ -80,14 +80,15 @@ def choose_layers(
             harm[name] = shortfall(judge.figures(make([name]), only=call), budget)
             step()
     if enough:
-        return Choice(frozenset(names), everything, everything, harm)
+        return Choice(frozenset(names), everything, everything, True, harm)
     total = sum(layer.products for layer in layers)
     cost = {layer.name: max(_CHEAP, layer.products / total) for layer in layers}
     ranked = sorted(names, key=lambda name: harm[name] / cost[name], reverse=True)
     with _steps(watcher, f"{title}: layers in float", len(ranked).bit_length()) as step:
         count, found = _fewest(make, ranked, judge, budget, step)
     kept = frozenset(ranked[count:])
-    return Choice(kept, found or judge.figures(make(kept)), everything, harm)
+    found = found or judge.figures(make(kept))
+    return Choice(kept, found, everything, shortfall(found, budget) <= 1.0, harm)
 
 
 def _fewest(

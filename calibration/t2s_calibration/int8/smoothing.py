@@ -128,9 +128,9 @@ def smoothed(graph: Graph, smoothings: Sequence[Smoothing]) -> Graph:
         elif node.name in by_layer:
             node = _with_constants(node, {1: by_layer[node.name].factors[:, None]}, constants)
         nodes.append(node)
-    used = {name for node in nodes for name in node.input} | set(graph.outputs)
-    constants = {name: value for name, value in constants.items() if name in used}
-    return replace(graph, nodes=nodes, constants=constants)
+    found = replace(graph, nodes=nodes, constants=constants)
+    found.drop_unused_constants()
+    return found
 
 
 def _with_constants(

@@ -159,6 +159,11 @@ class Graph:
                 if name in replacements:
                     node.input[index] = last(name)
 
+    def drop_unused_constants(self) -> None:
+        """Forget the constants that no node reads and that are no output."""
+        used = {name for node in self.nodes for name in node.input} | set(self.outputs)
+        self.constants = {name: value for name, value in self.constants.items() if name in used}
+
     def remove(self, nodes: Iterable[onnx.NodeProto]) -> None:
         """Take nodes out, by identity."""
         gone = {id(node) for node in nodes}

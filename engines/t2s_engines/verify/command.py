@@ -100,27 +100,16 @@ def verify(
     """
     from t2s_rt.bundle import load_bundle
     from t2s_rt.pipeline import prepare_output
+    from t2s_rt.prompts import load_pack_or_default
 
     if output is not None:
         prepare_output(output)
     loaded = load_bundle(bundle)
-    words = _pack(loaded, pack)
+    words = load_pack_or_default(pack, loaded)
     targets = _targets(loaded, **options)
     tiles = _tiles(loaded, scenes, limit)
     outcome = _run(loaded, words, targets, tiles, options["threads"])
     _keep(outcome, options["backend"] or "tensorrt", options["precision"], output, as_json)
-
-
-def _pack(bundle: Bundle, path: Path | None) -> PromptPack:
-    from t2s_rt.errors import UsageError
-    from t2s_rt.prompts import load_pack
-
-    chosen = path or bundle.default_pack
-    if chosen is None:
-        raise UsageError(
-            f"bundle {bundle.name} has no default classes; name a prompt pack with --pack"
-        )
-    return load_pack(chosen, bundle)
 
 
 def _targets(

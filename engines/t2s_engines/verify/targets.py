@@ -19,20 +19,23 @@ ENGINES_BACKEND = "tensorrt"
 """The backend that runs what ``t2s-rt build`` made."""
 
 
-def parse_roles(text: str | None, bundle: Bundle) -> list[Role]:
-    """Roles to verify, from ``a,b``; None takes all of the bundle that see pixels.
+def parse_roles(
+    text: str | None, bundle: Bundle, among: Sequence[Role] = IMAGE_ROLES
+) -> list[Role]:
+    """Roles of a bundle, from ``a,b``; None takes all of these that it has.
 
     Raises:
-        UsageError: a role that the bundle lacks, or that never flies.
+        UsageError: a role that the bundle lacks or that is none of these; none at all.
     """
-    present = [role for role in IMAGE_ROLES if bundle.precisions(role)]
-    if text is None:
+    present = [role for role in among if bundle.precisions(role)]
+    if text is None and present:
         return present
-    asked = [part.strip() for part in text.split(",") if part.strip()]
+    asked = [part.strip() for part in (text or "").split(",") if part.strip()]
     wrong = [part for part in asked if part not in present]
     if wrong or not asked:
         raise UsageError(
-            f"expected --roles out of {', '.join(present)}, found {', '.join(wrong) or 'none'}"
+            f"expected --roles out of {', '.join(present) or 'none'}, "
+            f"found {', '.join(wrong) or 'none'}"
         )
     return [role for role in present if role in asked]
 

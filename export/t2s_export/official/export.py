@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from t2s_export.architectures.clip import ClipConfig
 from t2s_export.architectures.grounding_dino import GroundingDinoConfig
-from t2s_export.bundle_builder import BuiltGraph, BundlePlan, build_bundle, check_target
+from t2s_export.bundle_builder import BuiltGraph, BundlePlan, build_bundle
 from t2s_export.official.documents import official_documents
 from t2s_export.official.jobs import official_jobs
 from t2s_export.official.parts import Facts, Kind, ModelFiles, find_files, read_facts
@@ -27,6 +27,7 @@ from t2s_export.official.vocabularies import bert_tokenizer, clip_tokenizer
 from t2s_export.precision import read_images
 from t2s_export.tokenizer_files import tokenizer_text
 from t2s_rt.bundle import TextRecord
+from t2s_rt.bundle.folder import check_target
 from t2s_rt.errors import InternalError, UsageError
 
 if TYPE_CHECKING:

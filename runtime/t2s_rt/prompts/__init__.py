@@ -18,6 +18,7 @@ from t2s_rt.prompts.storage import (
     decode_pack,
     encode_pack,
     load_pack,
+    load_pack_or_default,
     save_pack,
 )
 
@@ -37,6 +38,7 @@ __all__ = [
     "format_prompts",
     "join_caption",
     "load_pack",
+    "load_pack_or_default",
     "pack_classes",
     "parse_prompts",
     "save_pack",

@@ -28,7 +28,14 @@ from t2s_rt.prompts.caption import caption_inputs
 from t2s_rt.prompts.grammar import PromptClass, check_classes
 from t2s_rt.prompts.pack import PackClass, PromptPack, unit_rows
 
-__all__ = ["PACK_SCHEMA_VERSION", "decode_pack", "encode_pack", "load_pack", "save_pack"]
+__all__ = [
+    "PACK_SCHEMA_VERSION",
+    "decode_pack",
+    "encode_pack",
+    "load_pack",
+    "load_pack_or_default",
+    "save_pack",
+]
 
 PACK_SCHEMA_VERSION = 1
 MAX_PACK_BYTES = 64 << 20
@@ -144,6 +151,21 @@ def save_pack(pack: PromptPack, path: str | Path) -> int:
     except (OSError, ValueError) as error:
         raise OutputError(f"{target}: the prompt pack cannot be written ({error})") from error
     return len(data)
+
+
+def load_pack_or_default(path: str | Path | None, bundle: Bundle) -> PromptPack:
+    """A pack for a bundle; its own where none is named.
+
+    Raises:
+        PackError: no readable pack, or one for other text encoders.
+        UsageError: none is named, and the bundle has none.
+    """
+    chosen = path or bundle.default_pack
+    if chosen is None:
+        raise UsageError(
+            f"bundle {bundle.name} has no default classes; name a prompt pack with --pack"
+        )
+    return load_pack(chosen, bundle)
 
 
 def load_pack(path: str | Path, bundle: Bundle | None = None) -> PromptPack:

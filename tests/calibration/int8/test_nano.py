@@ -147,11 +147,11 @@ def test_mistakes_cost_nothing(arguments: tuple[str, ...], message: str, tmp_pat
 
 def test_finished_work_is_not_overwritten(made: Path) -> None:
     found = _run("calibrate", "int8", "-o", made)
-    assert "is there already" in found.output
+    assert "holds a bundle already; add --overwrite" in found.output
     found = _run("calibrate", "int8", "--bundle", made, "-o", made, "--overwrite")
     assert "another folder than the bundle's own" in found.output
     found = _run("calibrate", "int8", "-o", made / "calibration", "--overwrite")
-    assert "found something else" in found.output
+    assert "found a folder with other files" in found.output
     found = _run("calibrate", "int8", "--rebuild", load_bundle().root, "-o", made.parent / "none")
     assert "calibrate it on scenes" in found.output
 

@@ -10,7 +10,7 @@ __all__ = ["need_packages"]
 
 
 def need_packages(command: str, *packages: str) -> None:
-    """Refuse a command of ``t2s-rt bench`` whose packages are not installed.
+    """Refuse a command of ``t2s-rt`` whose packages are not installed.
 
     Raises:
         MissingExtraError: naming the first one that is missing, and the extra that has it.
@@ -19,4 +19,4 @@ def need_packages(command: str, *packages: str) -> None:
         try:
             importlib.import_module(package)
         except ModuleNotFoundError as cause:
-            raise MissingExtraError(f"t2s-rt bench {command}", package, "export") from cause
+            raise MissingExtraError(f"t2s-rt {command}", package, "export") from cause
