@@ -86,7 +86,7 @@ TILE_SIZE = 576
 CLIP_IMAGE_SIZE = 64
 DEFAULT_PROMPTS = (
     "building: house, roof; road: street; tree: forest; water: river, lake; car: vehicle; "
-    "low vegetation: grass; field; bare ground; parking lot"
+    "low vegetation: grass; field; bare ground; parking lot; pavement: sidewalk"
 )
 _SCENE_SEEDS = (850_001, 850_002, 850_003, 850_004)
 """Scenes that decide what stays float32 in float16 graphs; neither trained on nor held out."""

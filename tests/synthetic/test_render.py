@@ -21,6 +21,8 @@ from t2s_rt.synthetic import (
     render,
     scene_spec,
 )
+from t2s_rt.synthetic.spec import OTHER, PAVEMENT
+from t2s_rt.synthetic.style import ARID, world_style
 
 SPEC = scene_spec(900_011, (560, 620), 0.35)
 WITH_INSTANCES = {1, 3, 4, 5, 7, 9}
@@ -162,6 +164,26 @@ def test_every_class_appears_in_the_held_out_set() -> None:
         if len(seen) == len(CLASSES):
             break
     assert seen == {c.id for c in CLASSES}
+
+
+def test_dry_countries_have_sand_and_no_snow() -> None:
+    """What makes deserts hard on real images: bright ground, hardly a lawn, never snow."""
+    arid = [s for s in range(400) if world_style(s).theme in ARID]
+    assert len(arid) > 20
+    styles = [world_style(s) for s in arid]
+    assert all(style.snow > 900 and style.lawn <= 0.4 for style in styles)
+    bright = [np.mean(style.bare[0].light) for style in styles]
+    others = [np.mean(world_style(s).bare[0].light) for s in range(400) if s not in arid]
+    assert np.median(bright) > np.median(others) + 15
+
+
+def test_hardly_anything_is_unnamed() -> None:
+    """Paved yards, squares and pavements have a class, so that "none of them" stays rare."""
+    counts = np.zeros(len(CLASSES))
+    for seed in HELD_OUT_SEEDS[::10]:
+        classes = render(scene_spec(seed, 192, 0.5)).classes
+        counts += np.bincount(classes.ravel(), minlength=len(CLASSES))
+    assert counts[OTHER] < 0.05 * counts.sum() < counts[PAVEMENT]
 
 
 def test_seed_ranges() -> None:

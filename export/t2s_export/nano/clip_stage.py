@@ -39,7 +39,7 @@ _TILE = 3 * CLIP_WINDOW
 _PRESENT = 0.02
 _VALIDATED_SCENES = 32
 # square roots of inverse shares of the classes, so that cars and parking lots are not drowned
-_CLASS_WEIGHTS = (1.0, 1.1, 1.1, 0.9, 1.4, 2.5, 0.7, 1.1, 0.9, 1.8)
+_CLASS_WEIGHTS = (1.0, 1.1, 1.1, 0.9, 1.4, 2.5, 0.7, 1.1, 0.9, 1.8, 0.9)
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ClipBatch:
 
     Attributes:
         images: uint8 ``[B, S, S, 3]``.
-        shares: float ``[B, hw, 10]``, share of each truth class in each patch.
+        shares: float ``[B, hw, C]``, share of each truth class in each patch.
         corner: patch (row, column) of the positional grid that a window begins at.
         crops: uint8 ``[M, 64, 64, 3]``.
         crop_classes: int64 ``[M]``.

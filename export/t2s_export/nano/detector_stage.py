@@ -55,7 +55,7 @@ _REGIONS = (4, 9)
 
 @dataclass(frozen=True)
 class DetectorBatch:
-    """Frames or windows uint8 ``[B, S, S, 3]``, captions, targets and class shares ``[B, hw, 10]``.
+    """Frames or windows uint8 ``[B, S, S, 3]``, captions, targets and class shares ``[B, hw, C]``.
 
     ``corner`` is where windows lie in the frame, (row, column) in pixels; None for whole frames.
     """

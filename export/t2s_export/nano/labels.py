@@ -28,8 +28,8 @@ class LabelSet:
 
     Attributes:
         ids: int64 ``[1 + K, L]`` token ids; row 0 is the empty text, padded with 0.
-        means: bool ``[10, K]``, true where word k means truth class c (0: any other-word).
-        asked: bool ``[10]``, classes that a word of the set means; other patches are left out.
+        means: bool ``[C, K]``, true where word k means truth class c (0: any other-word).
+        asked: bool ``[C]``, classes that a word of the set means; other patches are left out.
     """
 
     ids: Tensor

@@ -17,8 +17,9 @@ from t2s_rt.models.local import LocalWindows
 
 __all__ = ["PromptGroup", "Region", "localised", "regions_of", "sample_prompts"]
 
-_STUFF = (2, 6, 8)
-"""Classes without instances: road, low vegetation, bare ground; their components are regions."""
+_STUFF = (2, 6, 8, 10)
+"""Road, low vegetation, bare ground, pavement: classes without instances, whose connected
+components are regions."""
 _BOXED = tuple(c.id for c in TRUTH_CLASSES if c.boxes)
 _SMALLEST_STUFF = 64
 _SMALLEST_OBJECT = 12

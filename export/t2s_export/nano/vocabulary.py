@@ -62,8 +62,9 @@ TRUTH_CLASSES: tuple[TruthClass, ...] = (
     TruthClass(7, ("field",), ("fields",)),
     TruthClass(8, ("bare ground",)),
     TruthClass(9, ("parking lot",), ("parking lots",), boxes=True),
+    TruthClass(10, ("pavement", "sidewalk"), ("sidewalks",)),
 )
-"""Ids 1 to 9 of ``t2s_rt.synthetic.CLASSES``; id 0 is :data:`OTHER_PHRASES`."""
+"""Ids 1 to 10 of ``t2s_rt.synthetic.CLASSES``; id 0 is :data:`OTHER_PHRASES`."""
 
 OTHER_PHRASES: tuple[str, ...] = (
     "background",

@@ -7,7 +7,7 @@ import math
 from t2s_rt.synthetic.geometry import Polygon, area, centre, extent, inset, inside, rectangle
 from t2s_rt.synthetic.palettes import Colour
 from t2s_rt.synthetic.plan import Facet, Mark, Plan, Thing
-from t2s_rt.synthetic.spec import OTHER
+from t2s_rt.synthetic.spec import OTHER, PAVEMENT
 from t2s_rt.synthetic.style import Material, shift
 
 _CONTAINER: tuple[Colour, ...] = (
@@ -79,7 +79,7 @@ def pool(plan: Plan, x: float, y: float, angle: float) -> None:
     """A garden pool with a paved rim."""
     rnd = plan.rnd
     length, width = rnd.uniform(5, 10), rnd.uniform(3, 5)
-    plan.add_ground(3, rectangle(x, y, length + 2.4, width + 2.4, angle), plan.style.paving, OTHER)
+    plan.add_ground(3, rectangle(x, y, length + 2.4, width + 2.4, angle), plan.style.paving, PAVEMENT)
     blue = shift(rnd, rnd.choice(((92, 180, 200), (70, 150, 190), (120, 190, 190))), 0.12, 8)
     light = (min(250, blue[0] + 24), min(250, blue[1] + 20), min(250, blue[2] + 16))
     plan.add_ground(

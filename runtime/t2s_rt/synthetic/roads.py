@@ -6,7 +6,7 @@ import math
 
 from t2s_rt.synthetic.geometry import Polygon, ribbon
 from t2s_rt.synthetic.plan import Ground, Mark, Plan, river_line
-from t2s_rt.synthetic.spec import BARE, LOW_VEGETATION, OTHER, ROAD, WATER
+from t2s_rt.synthetic.spec import BARE, LOW_VEGETATION, PAVEMENT, ROAD, WATER
 from t2s_rt.synthetic.style import Material, pair
 from t2s_rt.synthetic.vehicles import add_car, line_colour
 
@@ -68,7 +68,7 @@ def lattice_road(
     surface = _surface(plan, kind)
     if kind in ("street", "main") and rnd.random() < 0.75:
         verge = rnd.uniform(1.2, 2.6)
-        plan.ground[4].append(Ground(ribbon(bent, width + 2 * verge), style.paving, OTHER))
+        plan.ground[4].append(Ground(ribbon(bent, width + 2 * verge), style.paving, PAVEMENT))
     plan.ground[5].append(Ground(ribbon(bent, width), surface, ROAD))
     for x, y in (bent[0], bent[-1]):
         plan.ground[5].append(Ground(_disc(x, y, width / 2), surface, ROAD))
@@ -176,7 +176,7 @@ def roundabout(plan: Plan, x: float, y: float, width: float, radius: float) -> N
     rnd = plan.rnd
     wx, wy = plan.warp(x, y)
     surface = plan.style.asphalt
-    plan.ground[4].append(Ground(_disc(wx, wy, radius + width / 2 + 2), plan.style.paving, OTHER))
+    plan.ground[4].append(Ground(_disc(wx, wy, radius + width / 2 + 2), plan.style.paving, PAVEMENT))
     plan.ground[6].append(Ground(_disc(wx, wy, radius + width / 2), surface, ROAD))
     island = radius - width / 2
     green = rnd.choice(plan.style.grass)

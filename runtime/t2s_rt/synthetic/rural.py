@@ -17,9 +17,10 @@ from t2s_rt.synthetic.geometry import (
     main_direction,
     subdivide,
 )
+from t2s_rt.synthetic.palettes import DARK_CROPS
 from t2s_rt.synthetic.plan import Plan
 from t2s_rt.synthetic.roads import add_road
-from t2s_rt.synthetic.spec import BARE, FIELD, LOW_VEGETATION, OTHER, WATER
+from t2s_rt.synthetic.spec import BARE, FIELD, LOW_VEGETATION, PAVEMENT, WATER
 from t2s_rt.synthetic.style import ROWS, Material, pair
 from t2s_rt.synthetic.urban import lawn, soil
 
@@ -28,7 +29,11 @@ def field(plan: Plan, poly: Polygon, angle: float) -> None:
     """A field: crop, stubble or ploughed soil, with rows or swaths that tell it from grass."""
     rnd, style = plan.rnd, plan.style
     dark, light = pair(rnd, rnd.choice(style.crops), 0.16, 7)
+    if style.season != "winter" and rnd.random() < 0.15:
+        dark, light = pair(rnd, rnd.choice(DARK_CROPS), 0.2, 5)
     fine, medium, coarse = rnd.randrange(4, 34), rnd.randrange(4, 30), rnd.randrange(8, 60)
+    if rnd.random() < 0.25:  # vegetables, cotton, tea: single plants show
+        fine, medium = rnd.randrange(34, 80), rnd.randrange(24, 70)
     rows = (0.0, 0.0, 0)
     if rnd.random() < 0.92:
         period = rnd.choice((0.75, 1.5, 2.2, 3.0, 6.0, 9.0))
@@ -315,6 +320,6 @@ def mixed(plan: Plan, quad: Polygon) -> None:
         elif roll < 0.9:
             x, y = centre(inner)
             add_building(plan, x, y, rnd.uniform(10, 24), rnd.uniform(8, 13), angle, "house")
-            plan.add_ground(2, inset(inner, 3.0), plan.style.gravel, OTHER)
+            plan.add_ground(2, inset(inner, 3.0), plan.style.gravel, PAVEMENT)
         else:
             vegetation.scatter(plan, inner, 70, 0.5)

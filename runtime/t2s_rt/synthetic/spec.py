@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from t2s_rt.synthetic.geometry import mix_keys
 
-GENERATOR_VERSION = "1.1.0"
+GENERATOR_VERSION = "1.2.0"
 
 HELD_OUT_SEEDS = range(900_000, 900_200)
 """Seeds of the 200 scenes that no training ever sees."""
@@ -42,9 +42,10 @@ CLASSES: tuple[SceneClass, ...] = (
     SceneClass(7, "field", "stuff", (222, 184, 110)),
     SceneClass(8, "bare ground", "stuff", (160, 110, 70)),
     SceneClass(9, "parking lot", "stuff", (190, 120, 200)),
+    SceneClass(10, "pavement", "stuff", (235, 180, 190)),
 )
 
-OTHER, BUILDING, ROAD, TREE, WATER, CAR, LOW_VEGETATION, FIELD, BARE, PARKING = range(10)
+OTHER, BUILDING, ROAD, TREE, WATER, CAR, LOW_VEGETATION, FIELD, BARE, PARKING, PAVEMENT = range(11)
 
 
 @dataclass(frozen=True, slots=True)

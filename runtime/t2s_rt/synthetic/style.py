@@ -21,6 +21,7 @@ from t2s_rt.synthetic.palettes import (
     GRASS,
     LOUD_CARS,
     ROOFS,
+    SAND,
     TREES,
     WATER,
     Colour,
@@ -65,6 +66,9 @@ THEMES: dict[str, dict[str, float]] = {
     "desert": {"suburb": 4, "bare": 3, "dense": 1.5, "commercial": 1, "industrial": 1},
     "barren": {"bare": 3, "village": 3, "mixed": 1, "industrial": 1.5, "suburb": 1},
 }
+
+ARID = ("desert", "barren")
+"""Themes of dry countries: sand, hardly a lawn, never snow."""
 
 
 class Sensor(NamedTuple):
@@ -180,8 +184,8 @@ def _grass(rnd: random.Random, season: str) -> tuple[Material, ...]:
     return tuple(out)
 
 
-def _bare(rnd: random.Random) -> tuple[Material, ...]:
-    base = rnd.choice(BARE)
+def _bare(rnd: random.Random, arid: bool) -> tuple[Material, ...]:
+    base = rnd.choice(SAND if arid and rnd.random() < 0.7 else BARE)
     out = []
     for _ in range(3):
         dark, light = pair(rnd, base, 0.18, 7)
@@ -239,7 +243,9 @@ def world_style(seed: int) -> Style:
         for d, u in ramps
     )
     asphalt, street = _paved(rnd, 48, 140), _paved(rnd, 62, 168)
-    bare = _bare(rnd)
+    theme = rnd.choice((*THEMES, "city", "suburbia", "country", "country", "hamlet", "groves"))
+    arid = theme in ARID
+    bare = _bare(rnd, arid)
     water = [_water(rnd, ramps) for _ in range(2)]
     dark, light = pair(rnd, rnd.choice(WATER[2:7]), 0.2, 6)
     shallow = Material(dark, light, 8, 20, 40, 2)
@@ -248,17 +254,18 @@ def world_style(seed: int) -> Style:
     # roofs in the colours of the ground and the streets about them
     roofs += [shift(rnd, m.light, 0.15, 5) for m in (asphalt, street, bare[0])]
     side = rnd.uniform(120, 215)
+    snowy = season == "winter" and not arid and rnd.random() < 0.5
     warps = []
     for _ in range(4):
         wavelength = rnd.uniform(280, 900)
         strain = rnd.uniform(0.02, 0.085) * (1.5 if rnd.random() < 0.25 else 1.0)
         warps.append((strain * wavelength / 6.2832, 6.2832 / wavelength, rnd.uniform(0, 6.2832)))
-    dusty = season == "dry" and rnd.random() < 0.6
+    dusty = arid or (season == "dry" and rnd.random() < 0.6)
     gravel_dark, gravel_light = pair(rnd, rnd.choice(BARE), 0.2, 6)
     return Style(
         seed=seed,
         season=season,
-        theme=rnd.choice((*THEMES, "city", "suburbia", "country", "country", "hamlet", "groves")),
+        theme=theme,
         side=side,
         angle=rnd.uniform(0, math.pi / 2),
         warp=tuple(warps),
@@ -287,7 +294,7 @@ def world_style(seed: int) -> Style:
         ramps=ramps,
         roofs=tuple(roofs),
         cars=tuple(shift(rnd, c, 0.08, 5) for c in [*CARS, rnd.choice(LOUD_CARS)]),
-        snow=rnd.randrange(-60, 50) if season == "winter" and rnd.random() < 0.5 else 999,
+        snow=rnd.randrange(-60, 50) if snowy else 999,
         lawn=rnd.uniform(0.0, 0.4) if dusty else rnd.uniform(0.3, 1.0),
         leafless=season == "winter" and rnd.random() < 0.7,
         infrared=rnd.uniform(1.0, 2.2) if rnd.random() < 0.1 else 0.0,

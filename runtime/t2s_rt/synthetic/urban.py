@@ -22,7 +22,7 @@ from t2s_rt.synthetic.geometry import (
 from t2s_rt.synthetic.palettes import Colour
 from t2s_rt.synthetic.plan import Plan
 from t2s_rt.synthetic.roads import add_road
-from t2s_rt.synthetic.spec import BARE, LOW_VEGETATION, OTHER
+from t2s_rt.synthetic.spec import BARE, LOW_VEGETATION, PAVEMENT
 from t2s_rt.synthetic.style import Material, pair
 from t2s_rt.synthetic.vehicles import add_car, parking_lot
 
@@ -177,7 +177,7 @@ def _garden(
         u = span[0] + 1.8
         x, y = at(u, front + inward * 4.5)
         material = rnd.choice((plan.style.paving, plan.style.gravel, plan.style.street))
-        plan.add_ground(2, rectangle(x, y, 9.0, 2.9, angle + math.pi / 2), material, OTHER)
+        plan.add_ground(2, rectangle(x, y, 9.0, 2.9, angle + math.pi / 2), material, PAVEMENT)
         if rnd.random() < 0.55:
             add_car(plan, *at(u, front + inward * rnd.uniform(3.0, 6.0)), angle + math.pi / 2)
     back = strip[1] if side < 0 else strip[0]
@@ -202,20 +202,34 @@ def dense(plan: Plan, quad: Polygon) -> None:
     """Perimeter blocks: rows of attached buildings about a courtyard."""
     rnd = plan.rnd
     angle = main_direction(quad)
-    plan.add_ground(1, quad, plan.style.paving, OTHER)
+    plan.add_ground(1, quad, plan.style.paving, PAVEMENT)
     lane = rnd.uniform(7, 12)
     for block in plan.parts(subdivide(quad, rnd, rnd.uniform(2500, 6500), angle)):
         inner = inset(block, lane / 2)
         if len(inner) < 3 or area(inner) < 300:
             continue
         depth = rnd.uniform(10, 15)
-        plan.add_ground(2, inset(block, 1.2) or block, plan.style.paving, OTHER)
+        plan.add_ground(2, inset(block, 1.2) or block, plan.style.paving, PAVEMENT)
+        if rnd.random() < 0.08:
+            _square(plan, inner)
+            continue
         court = inset(inner, depth)
         if len(court) >= 3 and area(court) > 120:
             _courtyard(plan, court, angle)
         storeys = rnd.uniform(11, 22)
         for i in range(len(inner)):
             _frontage(plan, inner, i, depth, storeys)
+
+
+def _square(plan: Plan, square: Polygon) -> None:
+    """A paved square between the blocks, with trees or cars on it, or empty."""
+    rnd = plan.rnd
+    plan.add_ground(3, square, rnd.choice((plan.style.paving, plan.style.street)), PAVEMENT)
+    roll = rnd.random()
+    if roll < 0.4:
+        vegetation.scatter(plan, square, 30)
+    elif roll < 0.7:
+        _edge_trees(plan, square)
 
 
 def _courtyard(plan: Plan, court: Polygon, angle: float) -> None:
@@ -276,7 +290,7 @@ def slabs(plan: Plan, quad: Polygon) -> None:
                 kind = "flat" if rnd.random() < 0.7 else "house"
                 add_building(plan, x, y, length, depth, angle, kind, colour, height)
             path = [(part[0][0], part[0][1]), (part[1][0], part[1][1])]
-            plan.add_ground(2, _path(path), plan.style.paving, OTHER)
+            plan.add_ground(2, _path(path), plan.style.paving, PAVEMENT)
             edge = inset(part, 1.0)
             if edge:
                 _edge_trees(plan, edge)
@@ -320,7 +334,7 @@ def industrial(plan: Plan, quad: Polygon) -> None:
             continue
         yard = rnd.choice((plan.style.paving, plan.style.street, plan.style.asphalt))
         plan.add_ground(1, part, lawn(plan), LOW_VEGETATION)
-        plan.add_ground(2, inner, yard, OTHER)
+        plan.add_ground(2, inner, yard, PAVEMENT)
         u0, u1, v0, v1 = extent(inner, angle)
         length, width = (u1 - u0) * rnd.uniform(0.45, 0.8), (v1 - v0) * rnd.uniform(0.4, 0.72)
         x, y = centre(inner)
@@ -340,7 +354,7 @@ def commercial(plan: Plan, quad: Polygon) -> None:
     plan.add_ground(1, quad, lawn(plan), LOW_VEGETATION)
     yard = inset(shop, 1.0)
     if yard:
-        plan.add_ground(2, yard, plan.style.paving, OTHER)
+        plan.add_ground(2, yard, plan.style.paving, PAVEMENT)
         a0, a1, b0, b1 = extent(yard, angle)
         x, y = centre(yard)
         kind = "flat" if rnd.random() < 0.6 else "hall"

@@ -43,7 +43,9 @@ _LOVEDA = DatasetSpec(
 
 _ISPRS_CLASSES = (
     DatasetClass(
-        "impervious surface", ("impervious surface", "road", "parking lot"), (200, 200, 200)
+        "impervious surface",
+        ("impervious surface", "road", "parking lot", "pavement"),
+        (200, 200, 200),
     ),
     DatasetClass("building", _BUILDING, (0, 0, 255)),
     DatasetClass("low vegetation", _LOW, (0, 220, 220)),
