@@ -26,6 +26,7 @@ for _command in (
     speed.compare,
     speed.versus,
     speed.roofline,
+    speed.rewrites,
     reference,
     overlap,
     accuracy.nano,

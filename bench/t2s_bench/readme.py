@@ -20,6 +20,7 @@ from t2s_bench.nano.tables import accuracy_caption, floors_table
 from t2s_bench.overlap import overlap_table
 from t2s_bench.pareto.tables import pareto_table
 from t2s_bench.real.tables import real_caption, verdict_table
+from t2s_bench.rewrites.tables import rewrites_tables
 from t2s_bench.roofline.tables import roofline_tables
 from t2s_bench.side_by_side.tables import reference_tables
 from t2s_bench.speed.tables import speed_headline, speed_tables
@@ -96,6 +97,7 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "real": _real,
     "run": speed_headline,
     "speed": speed_tables,
+    "rewrites": rewrites_tables,
     "roofline": roofline_tables,
     "reference": reference_tables,
     "scenes": _scenes,

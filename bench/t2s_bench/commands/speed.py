@@ -1,4 +1,4 @@
-"""``bench run``, ``compare``, ``versus`` and ``roofline``: how fast, and why."""
+"""``bench run``, ``compare``, ``versus``, ``roofline`` and ``rewrites``: how fast, and why."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from t2s_rt.cli._needs import need_packages
 from t2s_rt.cli._options import backend_opt, bundle_opt, precision_opt, route_opt, threads_opt
 from t2s_rt.routes import DEFAULT_ROUTE, ROUTES, RouteName
 
-__all__ = ["compare", "roofline", "run", "versus"]
+__all__ = ["compare", "rewrites", "roofline", "run", "versus"]
 
 
 @click.command()
@@ -179,5 +179,39 @@ def roofline(
     roles = None if graphs is None else [role.strip() for role in graphs.split(",")]
     record = measure_roofline(bundle, threads=threads, repeat=repeat, roles=roles)
     click.echo(roofline_tables(record))
+    if output is not None:
+        write_record(record, output)
+
+
+@click.command()
+@bundle_opt
+@click.option(
+    "--graphs", metavar="ROLES", help="Only these graphs, separated by commas; default all."
+)
+@click.option(
+    "--threads", type=click.IntRange(1), default=1, show_default=True, help="Within an operator."
+)
+@click.option(
+    "--repeat", type=click.IntRange(3), default=15, show_default=True, help="Turns of each race."
+)
+@record_opt
+def rewrites(
+    bundle: Path | None, graphs: str | None, threads: int, repeat: int, output: Path | None
+) -> None:
+    """What rewriting graphs for ONNX Runtime's CPU provider would gain, and cost.
+
+    Races fused attention, an approximate Gelu and lower levels of the optimiser against each graph
+    as infer opens it, in turns, and says how far outputs move; dense CLIP also by windows in a
+    call. Changes nothing: it says what would be worth a change.
+    """
+    from t2s_bench.machine import write_record
+
+    need_packages("bench rewrites", "onnx", "onnxruntime")
+    from t2s_bench.rewrites.measure import measure_rewrites
+    from t2s_bench.rewrites.tables import rewrites_tables
+
+    roles = None if graphs is None else [role.strip() for role in graphs.split(",")]
+    record = measure_rewrites(bundle, threads=threads, repeat=repeat, roles=roles)
+    click.echo(rewrites_tables(record))
     if output is not None:
         write_record(record, output)

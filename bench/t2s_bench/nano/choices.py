@@ -34,7 +34,7 @@ _SIZE = 512
 
 
 def compare_choices() -> dict[str, Any]:
-    """mIoU over the nine classes of every choice, as a JSON-ready record."""
+    """mIoU over the named classes of every choice, as a JSON-ready record."""
     bundle = load_bundle()
     choices = list(_choices(default_pack(bundle)))
     return {

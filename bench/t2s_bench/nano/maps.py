@@ -51,7 +51,7 @@ class MapFigures:
         return found
 
     def record(self) -> dict[str, Any]:
-        """``miou`` over the nine named classes and ``iou`` by class, of each map."""
+        """``miou`` over the named classes and ``iou`` by class, of each map."""
         named = list(range(1, len(CLASSES)))
         kmeans = self._maps["kmeans"]
         largest = ConfusionMatrix.of(kmeans.names, largest_class(kmeans.counts, named))
