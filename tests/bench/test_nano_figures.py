@@ -15,6 +15,7 @@ from t2s_bench.contact_sheet import Row, contact_sheet
 from t2s_bench.every_route import EveryRoute
 from t2s_bench.nano.floors import Floor, floors
 from t2s_bench.nano.maps import MapFigures
+from t2s_bench.nano.masks import ellipse
 from t2s_bench.nano.text import TextFigures
 from t2s_bench.nano.truth import HeldOut
 from t2s_rt.bundle import load_bundle
@@ -22,7 +23,7 @@ from t2s_rt.errors import UsageError
 from t2s_rt.pipeline import Pipeline
 from t2s_rt.prompts import load_pack
 from t2s_rt.routes import ROUTES
-from t2s_rt.synthetic import HELD_OUT_SEEDS
+from t2s_rt.synthetic import CLASSES, HELD_OUT_SEEDS
 
 
 def test_every_route_is_what_the_pipeline_makes_of_it() -> None:
@@ -93,11 +94,18 @@ def test_baselines_stand_beside_the_routes() -> None:
         labels = maps.add(routes, pack, scene)
     record = maps.record()
     assert set(labels) == {"dense", "fused"}
-    counts = np.bincount(scene.truth.classes.ravel(), minlength=10)
+    counts = np.bincount(scene.truth.classes.ravel(), minlength=len(CLASSES))
     named = 1 + int(counts[1:].argmax())
     name = [n for n, v in record["iou"]["largest"].items() if v]
     assert len(name) == 1
     assert record["iou"]["largest"][name[0]] == pytest.approx(counts[named] / counts.sum())
+
+
+def test_an_ellipse_fills_its_box() -> None:
+    mask = ellipse(np.array([10, 20, 50, 30], np.float32), (60, 80))
+    rows, columns = np.nonzero(mask)
+    assert (columns.min(), columns.max() + 1, rows.min(), rows.max() + 1) == (10, 50, 20, 30)
+    assert mask.sum() == pytest.approx(math.pi * 20 * 5, rel=0.05)
 
 
 def test_words_decide_what_is_compared() -> None:

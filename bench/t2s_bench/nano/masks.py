@@ -1,14 +1,23 @@
-"""SAM on held-out scenes: IoU of the mask of each object's true box."""
+"""SAM on held-out scenes: IoU of the mask of each object's true box, beside an ellipse in it."""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from t2s_bench.nano.truth import DETECTED, HeldOut
 from t2s_rt.evaluation import mask_iou
 from t2s_rt.models import Models
 
-__all__ = ["MaskFigures"]
+__all__ = ["MaskFigures", "ellipse"]
+
+
+def ellipse(box: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """The ellipse inscribed in a box xyxy, as a mask ``[H, W]``: what needs no look at the image."""
+    x0, y0, x1, y1 = (float(v) for v in box)
+    rows = (np.arange(shape[0]) + 0.5 - (y0 + y1) / 2) / max((y1 - y0) / 2, 1e-6)
+    columns = (np.arange(shape[1]) + 0.5 - (x0 + x1) / 2) / max((x1 - x0) / 2, 1e-6)
+    return np.asarray(rows[:, None] ** 2 + columns[None] ** 2 <= 1.0)
 
 
 class MaskFigures:
@@ -16,6 +25,7 @@ class MaskFigures:
 
     def __init__(self) -> None:
         self._found: dict[str, list[float]] = {name: [] for name in DETECTED}
+        self._ellipses: dict[str, list[float]] = {name: [] for name in DETECTED}
 
     def add(self, models: Models, scene: HeldOut) -> None:
         """Count one scene."""
@@ -36,12 +46,21 @@ class MaskFigures:
             for (name, item), low in zip(mine, logits, strict=True):
                 shape = scene.truth.classes.shape
                 found = working.mask_in_scene(masks.to_tile(low), tile, shape)
-                self._found[name].append(mask_iou(found, scene.truth.instances == item.id))
+                truth = scene.truth.instances == item.id
+                self._found[name].append(mask_iou(found, truth))
+                self._ellipses[name].append(mask_iou(ellipse(item.box, truth.shape), truth))
 
-    def record(self) -> dict[str, float | None]:
-        """Mean IoU by class, and ``all``: over all objects."""
-        every = [iou for found in self._found.values() for iou in found]
-        return {**{name: _mean(found) for name, found in self._found.items()}, "all": _mean(every)}
+    def record(self) -> dict[str, dict[str, float | None]]:
+        """Mean IoU by class, and ``all`` over all objects, of the masks and of ellipses."""
+        return {
+            "mask_iou_from_true_boxes": _means(self._found),
+            "mask_iou_of_ellipses": _means(self._ellipses),
+        }
+
+
+def _means(by_class: dict[str, list[float]]) -> dict[str, float | None]:
+    every = [iou for found in by_class.values() for iou in found]
+    return {**{name: _mean(found) for name, found in by_class.items()}, "all": _mean(every)}
 
 
 def _mean(values: list[float]) -> float | None:

@@ -80,7 +80,7 @@ def measure_accuracy(
         "checkpoints": checkpoints_of(bundle),
         "machine": describe_machine(),
         "detector": boxes.record(),
-        "mask_iou_from_true_boxes": masks.record(),
+        **masks.record(),
         **maps.record(),
         "text": text.record(),
     }

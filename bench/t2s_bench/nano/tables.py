@@ -42,6 +42,7 @@ def accuracy_tables(record: Mapping[str, Any]) -> str:
     parts = [
         floors_table(record),
         _iou(record),
+        _masks(record),
         _parts("AP50 by ground resolution", record["detector"]["by_band"]),
         _parts("AP50 by season", record["detector"]["by_season"]),
         _detector(record["detector"]["classes"]),
@@ -62,6 +63,15 @@ def _iou(record: Mapping[str, Any]) -> str:
         for name in reversed(order)
     ]
     return table(("IoU", *names, "mean"), rows)
+
+
+def _masks(record: Mapping[str, Any]) -> str:
+    ways = (
+        ("SAM", "mask_iou_from_true_boxes"),
+        ("an ellipse in the box, without a look at the image", "mask_iou_of_ellipses"),
+    )
+    rows = [(way, *(_shown(record[key][n], 3) for n in (*DETECTED, "all"))) for way, key in ways]
+    return table(("mask IoU from true boxes", *DETECTED, "all"), rows)
 
 
 def _parts(title: str, parts: Mapping[str, Any]) -> str:
