@@ -13,7 +13,7 @@ __all__ = ["MaskFigures", "ellipse"]
 
 
 def ellipse(box: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """The ellipse inscribed in a box xyxy, as a mask ``[H, W]``: what needs no look at the image."""
+    """The ellipse inscribed in a box xyxy, as a mask ``[H, W]``, without a look at the image."""
     x0, y0, x1, y1 = (float(v) for v in box)
     rows = (np.arange(shape[0]) + 0.5 - (y0 + y1) / 2) / max((y1 - y0) / 2, 1e-6)
     columns = (np.arange(shape[1]) + 0.5 - (x0 + x1) / 2) / max((x1 - x0) / 2, 1e-6)
