@@ -79,7 +79,9 @@ def pool(plan: Plan, x: float, y: float, angle: float) -> None:
     """A garden pool with a paved rim."""
     rnd = plan.rnd
     length, width = rnd.uniform(5, 10), rnd.uniform(3, 5)
-    plan.add_ground(3, rectangle(x, y, length + 2.4, width + 2.4, angle), plan.style.paving, PAVEMENT)
+    plan.add_ground(
+        3, rectangle(x, y, length + 2.4, width + 2.4, angle), plan.style.paving, PAVEMENT
+    )
     blue = shift(rnd, rnd.choice(((92, 180, 200), (70, 150, 190), (120, 190, 190))), 0.12, 8)
     light = (min(250, blue[0] + 24), min(250, blue[1] + 20), min(250, blue[2] + 16))
     plan.add_ground(

@@ -176,7 +176,9 @@ def roundabout(plan: Plan, x: float, y: float, width: float, radius: float) -> N
     rnd = plan.rnd
     wx, wy = plan.warp(x, y)
     surface = plan.style.asphalt
-    plan.ground[4].append(Ground(_disc(wx, wy, radius + width / 2 + 2), plan.style.paving, PAVEMENT))
+    plan.ground[4].append(
+        Ground(_disc(wx, wy, radius + width / 2 + 2), plan.style.paving, PAVEMENT)
+    )
     plan.ground[6].append(Ground(_disc(wx, wy, radius + width / 2), surface, ROAD))
     island = radius - width / 2
     green = rnd.choice(plan.style.grass)
