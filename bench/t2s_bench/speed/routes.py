@@ -9,6 +9,7 @@ from typing import Any
 from t2s_bench.speed.samples import latency
 from t2s_engines.verify.tiles import VerifyTile
 from t2s_rt.bundle import Bundle
+from t2s_rt.errors import UsageError
 from t2s_rt.models import Models
 from t2s_rt.prompts import PromptPack, build_pack
 from t2s_rt.prompts.bank import load_bank
@@ -22,11 +23,24 @@ CLASS_COUNTS = (1, 7, 30)
 
 
 def class_packs(bundle: Bundle, counts: Sequence[int] = CLASS_COUNTS) -> dict[int, PromptPack]:
-    """Packs of so many classes, by their real number: a closed vocabulary may know fewer."""
+    """Packs of so many classes, by their real number.
+
+    Fewer where a closed vocabulary knows fewer, or where no more fit into the detector's caption.
+    """
     known = bundle.text.words
     names = [name for name in load_bank() if known is None or name in known]
-    sizes = sorted({min(count, len(names)) for count in counts})
-    return {size: build_pack(bundle, ", ".join(names[:size])) for size in sizes}
+    packs = (_largest_pack(bundle, names[:count]) for count in counts)
+    return {len(pack.classes): pack for pack in packs}
+
+
+def _largest_pack(bundle: Bundle, names: Sequence[str]) -> PromptPack:
+    """A pack of the first of ``names``, as many as the bundle takes."""
+    try:
+        return build_pack(bundle, ", ".join(names))
+    except UsageError:  # too many tokens
+        if len(names) == 1:
+            raise
+        return _largest_pack(bundle, names[:-1])
 
 
 def run_route(models: Models, pack: PromptPack, route: RouteName, tile: VerifyTile) -> TileResult:

@@ -201,7 +201,7 @@ def test_masks_on_real_images(
     found = np.concatenate(overlaps)
     assert len(found) == 24 * len(tiles)
     assert found.mean() >= 0.99, found
-    assert found.min() >= 0.97, found
+    assert found.min() >= 0.96, found  # of the smallest masks a pixel is a thirtieth
 
 
 @pytest.mark.parametrize("role", ["clip_image", "clip_dense", "clip_patches"])
