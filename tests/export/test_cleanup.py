@@ -153,7 +153,7 @@ def test_dead_nodes_and_constants_go(same_result: SameResult) -> None:
     graph = same_result(
         """g (float[B,3,4] x) => (float[B,3,4] y) <float[4] unused = {1, 2, 3, 4}> {
             a = Exp(x) b = Add(a, unused) y = Relu(x) }""",
-        cleanup.remove_dead,
+        Graph.remove_dead,
         X,
     )
     assert operators(graph) == ["Relu"]

@@ -43,21 +43,20 @@ def fused_attention(graph: Graph) -> int:
         chain = _chain(softmax, readers, ("MatMul", "Transpose", "Reshape"))
         if scores is None or scores.op_type != "MatMul" or chain is None:
             continue
-        parts = [_unsplit(name, producers) for name in (*scores.input, chain[0].input[1])]
-        heads = _heads(graph, producers, scores.input[0])
-        if heads is None or any(part is None for part in parts):
+        split = [_split_heads(name, producers) for name in (*scores.input, chain[0].input[1])]
+        parts = [node.input[0] for node in split if node is not None]
+        heads = None if split[0] is None else _heads(graph, split[0])
+        if heads is None or len(parts) < len(split):
             continue
         fused[id(chain[-1])] = helper.make_node(
             "MultiHeadAttention",
-            [str(part) for part in parts],
+            parts,
             list(chain[-1].output),
             domain=_CONTRIB,
             num_heads=heads,
             scale=1.0,
         )
-    graph.nodes = [fused.get(id(node), node) for node in graph.nodes]
-    _drop_dead(graph)
-    return len(fused)
+    return _put(graph, fused)
 
 
 def tanh_gelu(graph: Graph) -> int:
@@ -79,9 +78,7 @@ def tanh_gelu(graph: Graph) -> int:
         if x in chain[1].input:
             node = helper.make_node("FastGelu", [x], list(chain[-1].output), domain=_CONTRIB)
             fused[id(chain[-1])] = node
-    graph.nodes = [fused.get(id(node), node) for node in graph.nodes]
-    _drop_dead(graph)
-    return len(fused)
+    return _put(graph, fused)
 
 
 def _readers(graph: Graph) -> dict[str, list[NodeProto]]:
@@ -106,31 +103,22 @@ def _chain(
     return chain
 
 
-def _unsplit(name: str, producers: dict[str, NodeProto]) -> str | None:
-    """The ``[B, L, C]`` value whose heads ``name`` has, transposed or not."""
+def _split_heads(name: str, producers: dict[str, NodeProto]) -> NodeProto | None:
+    """The reshape that splits the heads of ``name`` off ``[B, L, C]``, transposed or not."""
     node = producers.get(name)
     while node is not None and node.op_type == "Transpose":
         node = producers.get(node.input[0])
-    return str(node.input[0]) if node is not None and node.op_type == "Reshape" else None
+    return node if node is not None and node.op_type == "Reshape" else None
 
 
-def _heads(graph: Graph, producers: dict[str, NodeProto], name: str) -> int | None:
-    """The number of heads that the reshape before ``name`` splits off."""
-    node = producers.get(name)
-    while node is not None and node.op_type == "Transpose":
-        node = producers.get(node.input[0])
-    if node is None or node.op_type != "Reshape" or node.input[1] not in graph.constants:
-        return None
-    shape = np.asarray(graph.constants[node.input[1]])
+def _heads(graph: Graph, split: NodeProto) -> int | None:
+    """The number of heads that a reshape to ``[B, L, heads, d]`` splits off."""
+    shape = np.asarray(graph.constants.get(split.input[1], ()))
     return int(shape[2]) if shape.size == 4 and shape[2] > 0 else None
 
 
-def _drop_dead(graph: Graph) -> None:
-    """Forget nodes whose results nobody reads."""
-    live, kept = set(graph.outputs), []
-    for node in reversed(graph.nodes):
-        if live & set(node.output):
-            kept.append(node)
-            live |= set(node.input)
-    graph.nodes = kept[::-1]
-    graph.drop_unused_constants()
+def _put(graph: Graph, nodes: dict[int, NodeProto]) -> int:
+    """Put nodes in the place of others, by identity, and forget what nobody reads any more."""
+    graph.nodes = [nodes.get(id(node), node) for node in graph.nodes]
+    graph.remove_dead()
+    return len(nodes)

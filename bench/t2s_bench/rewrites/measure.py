@@ -16,10 +16,11 @@ from rich.progress import track
 from t2s_bench.inputs import default_pack, largest_calls
 from t2s_bench.machine import describe_machine
 from t2s_bench.rewrites.forms import fused_attention, tanh_gelu, to_model
-from t2s_bench.speed.samples import interleaved, ratio_interval, summary
+from t2s_bench.speed.samples import interleaved, latency, ratio_interval, summary
 from t2s_engines.verify.calls import Call
 from t2s_engines.verify.tiles import synthetic_tiles
 from t2s_rt.bundle import GraphEntry, load_bundle
+from t2s_rt.evaluation.agreement import cosine
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -125,7 +126,7 @@ def _race(
         "rewritten": summary(second),
         "ratio": ratio,
         "ratio_95": [low, high],
-        "moved": max(_moved(a, b) for a, b in zip(run(), rerun(), strict=True)),
+        "moved": max(1.0 - cosine(a, b) for a, b in zip(run(), rerun(), strict=True)),
     }
 
 
@@ -138,9 +139,7 @@ def _by_windows(entry: GraphEntry, call: Call, threads: int, repeat: int) -> dic
     for count in _WINDOWS:
         feeds = {name: np.resize(rows, (count, *rows.shape[1:]))}
         run = partial(session.run, None, feeds)
-        run()
-        times, _ = interleaved(run, lambda: None, repeat)
-        found[str(count)] = {k: v / count for k, v in summary(times).items() if k != "samples"}
+        found[str(count)] = {"p50_s": latency(run, repeat)["p50_s"] / count}
     return found
 
 
@@ -153,10 +152,3 @@ def _session(path: Path, level: str, threads: int) -> InferenceSession:
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def _moved(plain: NDArray[Any], other: NDArray[Any]) -> float:
-    """1 - cosine of two outputs."""
-    a, b = (np.asarray(v, np.float64).ravel() for v in (plain, other))
-    length = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return 0.0 if length == 0.0 else max(0.0, 1.0 - float(a @ b) / length)

@@ -159,6 +159,19 @@ class Graph:
                 if name in replacements:
                     node.input[index] = last(name)
 
+    def remove_dead(self) -> bool:
+        """Take out nodes and constants that no output depends on; True if there were any."""
+        needed = set(self.outputs)
+        living = []
+        for node in reversed(self.nodes):
+            if needed.intersection(node.output):
+                living.append(node)
+                needed.update(node.input)
+        before = len(self.nodes), len(self.constants)
+        self.nodes = living[::-1]
+        self.constants = {k: v for k, v in self.constants.items() if k in needed}
+        return before != (len(self.nodes), len(self.constants))
+
     def drop_unused_constants(self) -> None:
         """Forget the constants that no node reads and that are no output."""
         used = {name for node in self.nodes for name in node.input} | set(self.outputs)

@@ -25,7 +25,6 @@ __all__ = [
     "fold_constants",
     "merge_duplicates",
     "merge_slices",
-    "remove_dead",
     "remove_identities",
     "rename",
 ]
@@ -56,7 +55,7 @@ def clean(graph: Graph, keep_names: Mapping[str, str] | None = None) -> None:
         fold_shapes,
         remove_expands,
         merge_duplicates,
-        remove_dead,
+        Graph.remove_dead,
     )
     for _ in range(_ROUNDS):
         changes = [change(graph) for change in passes]  # every pass, every round
@@ -205,20 +204,6 @@ def _node_key(node: onnx.NodeProto) -> bytes:
     copy.attribute.extend(sorted(node.attribute, key=lambda a: a.name))
     content: bytes = copy.SerializeToString(deterministic=True)
     return bytes([len(node.output)]) + content
-
-
-def remove_dead(graph: Graph) -> bool:
-    """Take out nodes and constants that no output depends on."""
-    needed = set(graph.outputs)
-    living = []
-    for node in reversed(graph.nodes):
-        if needed.intersection(node.output):
-            living.append(node)
-            needed.update(node.input)
-    before = len(graph.nodes), len(graph.constants)
-    graph.nodes = living[::-1]
-    graph.constants = {k: v for k, v in graph.constants.items() if k in needed}
-    return before != (len(graph.nodes), len(graph.constants))
 
 
 def rename(graph: Graph, keep_names: Mapping[str, str]) -> None:

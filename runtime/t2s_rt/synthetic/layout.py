@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-from t2s_rt.synthetic import roads, rural, urban
+from t2s_rt.synthetic import blocks, roads, rural, urban
 from t2s_rt.synthetic.geometry import Point, Polygon, inset, keyed_random, mix_keys, scratch_random
 from t2s_rt.synthetic.plan import CELL_IDS, EDGE_IDS, Box, Plan, warp_point
 from t2s_rt.synthetic.spec import BARE, LOW_VEGETATION
@@ -29,7 +29,7 @@ _NODE, _TYPE, _CLUSTER, _EDGE, _LINE, _FILL, _THEME = range(10, 17)
 
 _FILLERS = {
     "suburb": urban.suburb,
-    "dense": urban.dense,
+    "dense": blocks.dense,
     "slabs": urban.slabs,
     "industrial": urban.industrial,
     "commercial": urban.commercial,
