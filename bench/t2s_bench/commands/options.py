@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["accuracy_opts", "publish", "record_opt"]
+from t2s_rt.cli._options import bundle_opt
+
+__all__ = ["accuracy_opts", "graphs_opts", "publish", "record_opt"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -28,6 +30,30 @@ def accuracy_opts(function: _F) -> _F:
         help="Write the model card's figures here (export/checkpoints/nano/figures.json).",
     )
     return record_opt(card(function))
+
+
+def graphs_opts(function: _F) -> _F:
+    """``--bundle --graphs --threads -o``: which graphs are timed, and how."""
+    threads = click.option(
+        "--threads",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="Within an operator.",
+    )
+    graphs = click.option(
+        "--graphs",
+        "roles",
+        metavar="ROLES",
+        callback=lambda _context, _option, text: _roles(text),
+        help="Only these graphs, separated by commas; default all.",
+    )
+    return bundle_opt(graphs(threads(record_opt(function))))
+
+
+def _roles(text: str | None) -> list[str] | None:
+    """Names separated by commas; None where nothing was asked for."""
+    return None if text is None else [role.strip() for role in text.split(",")]
 
 
 def publish(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from t2s_bench.commands.options import record_opt
+from t2s_bench.commands.options import graphs_opts, record_opt
 from t2s_bench.errors import RegressionError
 from t2s_bench.speed import PARTS
 from t2s_rt.cli._needs import need_packages
@@ -151,19 +151,12 @@ def versus(first: str, second: str, route: RouteName, repeat: int, output: Path 
 
 
 @click.command()
-@bundle_opt
-@click.option(
-    "--graphs", metavar="ROLES", help="Only these graphs, separated by commas; default all."
-)
-@click.option(
-    "--threads", type=click.IntRange(1), default=1, show_default=True, help="Within an operator."
-)
+@graphs_opts
 @click.option(
     "--repeat", type=click.IntRange(1), default=5, show_default=True, help="Runs of each graph."
 )
-@record_opt
 def roofline(
-    bundle: Path | None, graphs: str | None, threads: int, repeat: int, output: Path | None
+    bundle: Path | None, roles: list[str] | None, threads: int, repeat: int, output: Path | None
 ) -> None:
     """How much of the machine each graph uses, and where the rest goes.
 
@@ -176,7 +169,6 @@ def roofline(
     from t2s_bench.roofline.tables import roofline_tables
 
     need_packages("bench roofline", "onnx", "onnxruntime")
-    roles = None if graphs is None else [role.strip() for role in graphs.split(",")]
     record = measure_roofline(bundle, threads=threads, repeat=repeat, roles=roles)
     click.echo(roofline_tables(record))
     if output is not None:
@@ -184,19 +176,12 @@ def roofline(
 
 
 @click.command()
-@bundle_opt
-@click.option(
-    "--graphs", metavar="ROLES", help="Only these graphs, separated by commas; default all."
-)
-@click.option(
-    "--threads", type=click.IntRange(1), default=1, show_default=True, help="Within an operator."
-)
+@graphs_opts
 @click.option(
     "--repeat", type=click.IntRange(3), default=15, show_default=True, help="Turns of each race."
 )
-@record_opt
 def rewrites(
-    bundle: Path | None, graphs: str | None, threads: int, repeat: int, output: Path | None
+    bundle: Path | None, roles: list[str] | None, threads: int, repeat: int, output: Path | None
 ) -> None:
     """What rewriting graphs for ONNX Runtime's CPU provider would gain, and cost.
 
@@ -210,7 +195,6 @@ def rewrites(
     from t2s_bench.rewrites.measure import measure_rewrites
     from t2s_bench.rewrites.tables import rewrites_tables
 
-    roles = None if graphs is None else [role.strip() for role in graphs.split(",")]
     record = measure_rewrites(bundle, threads=threads, repeat=repeat, roles=roles)
     click.echo(rewrites_tables(record))
     if output is not None:
