@@ -18,7 +18,7 @@ from t2s_rt.models.frames import check_image, resize_image
 
 __all__ = ["ClipEncoder", "DenseFeatures", "TileWindows"]
 
-_SMALL_OVERLAP = 0.5
+_SMALL_OVERLAP = 1 / 3
 """Chosen by ``python -m t2s_bench.nano.choices``; docs/nano.md has its figures."""
 _GRIDS = ("patch_embeddings", "surgery_embeddings")
 
@@ -88,7 +88,7 @@ class ClipEncoder:
         image: session of a graph with the role ``clip_image``, or None.
         overlap: least share of a window's side that neighbouring windows have in common, below
             1. Any overlap softens seams between windows, and costs: a tile of twice the frame
-            takes 4 windows without and 9 with it. None takes half a side where the graph is
+            takes 4 windows without and 9 with it. None takes a third of a side where the graph is
             small (within ``limits.SMALL_MODEL_BYTES``), none where it is large.
         batch: images in one call; bounds its memory. None takes as many as keep one call
             within 2^17 pixels.
