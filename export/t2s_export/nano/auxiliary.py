@@ -7,6 +7,8 @@ that makes the image encoders learn from the first steps on.
 
 from __future__ import annotations
 
+from typing import cast
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 
 from t2s_export.nano.vocabulary import TRUTH_CLASSES
 
-__all__ = ["CLASSES", "PREFIX", "class_map_loss", "class_shares", "heads"]
+__all__ = ["CLASSES", "PREFIX", "QuarterMap", "class_map_loss", "class_shares", "heads"]
 
 CLASSES = len(TRUTH_CLASSES) + 1
 """Truth ids 0 to 10."""
@@ -34,13 +36,25 @@ def class_shares(classes: npt.NDArray[np.uint8], patch: int) -> npt.NDArray[np.f
     return np.stack(shares, -1).reshape(-1, CLASSES)
 
 
+class QuarterMap(nn.Module):
+    """Image embeddings ``[B, width, h, w]`` to class logits ``[B, 2h * 2w, C]``, four a token."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layer = nn.ConvTranspose2d(width, CLASSES, 2, stride=2)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Rows in the order of :func:`class_shares` at half the patch."""
+        return cast(Tensor, self.layer(embeddings)).flatten(2).transpose(1, 2)
+
+
 def heads(widths: tuple[int, ...]) -> nn.ModuleList:
     """A linear class map for each kind of token."""
     return nn.ModuleList(nn.Linear(width, CLASSES) for width in widths)
 
 
 def class_map_loss(head: nn.Module, tokens: Tensor, shares: Tensor) -> Tensor:
-    """Soft cross-entropy of tokens ``[B, hw, C]`` against shares ``[B, hw, C]``, a mean.
+    """Soft cross-entropy of a head's logits ``[B, n, C]`` against shares ``[B, n, C]``, a mean.
 
     Patches beyond the scene have no class and count for nothing.
     """
