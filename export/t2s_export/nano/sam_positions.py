@@ -46,9 +46,7 @@ _STEEPNESS = 11.0
 """Attention scores rise by about 0.4 a pixel at an edge, half a token's side from end to end."""
 _PREFERENCE = 0.4
 """What a corner's flag adds to its score, against the other tokens together at the edge."""
-_ATTENTION = 1.0
-"""What a side adds to the score of an image token, for each unit of its channel."""
-_HIGH = 4.9
+_HIGH = 5.5
 """Of a written channel, after the norm behind it; it is 0 beyond the edge."""
 _RISE = 0.4
 """Of a written channel at an edge, for one pixel."""
@@ -107,7 +105,6 @@ def place_positions(sam: Sam) -> None:
         _tokens(sam, channels)
         for layer in layers:
             _layer(layer, channels)
-        _inside(decoder.transformer.final_attn_token_to_image, channels)
         _upscaling(decoder, channels)
 
 
@@ -155,10 +152,7 @@ def _layer(layer: TwoWayLayer, channels: _Channels) -> None:
     # unrelated projections of queries and keys cannot compare positions
     shared = 2.0 * nn.init.orthogonal_(torch.empty_like(near.q_proj.weight))
     _set(near, shared, shared, near.v_proj.weight.clone(), near.out_proj.weight.clone())
-    if layer.first:
-        _sides(layer.cross_attn_image_to_token, channels)
-    else:
-        _inside(near, channels)
+    _sides(layer.cross_attn_image_to_token, channels)
 
 
 def _set(attention: TokenAttention, q: Tensor, k: Tensor, v: Tensor, out: Tensor) -> None:
@@ -191,18 +185,6 @@ def _sides(attention: TokenAttention, channels: _Channels) -> None:
     for head in range(len(HEADS)):
         row = (head + 1) * attention.head_dim - 2
         attention.q_proj.bias[row] = _PREFERENCE / (2 * _FLAG * attention.scale)
-
-
-def _inside(attention: TokenAttention, channels: _Channels) -> None:
-    """Half of the heads look at the image tokens whose four sides are right."""
-    for head in range(0, attention.heads, 2):
-        rows = slice(head * attention.head_dim, (head + 1) * attention.head_dim)
-        row = rows.start
-        attention.q_proj.weight[rows] *= 0.3
-        attention.k_proj.weight[rows] *= 0.3
-        attention.q_proj.weight[row] = attention.k_proj.weight[row] = 0.0
-        attention.k_proj.weight[row, list(channels.written)] = 1.0
-        attention.q_proj.bias[row] = _ATTENTION / attention.scale
 
 
 def _upscaling(decoder: MaskDecoder, channels: _Channels) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from t2s_export.architectures.clip import Clip
 from t2s_export.architectures.sam import SAM_NANO, LocalMaskDecoder, Sam
 from t2s_export.nano.augment import augment, centre_frame, objects_of
-from t2s_export.nano.auxiliary import QuarterMap, class_map_loss, class_shares
+from t2s_export.nano.auxiliary import _WEIGHTS, HalfMap, class_map_loss, class_shares
 from t2s_export.nano.data import Sample, ShardSet
 from t2s_export.nano.detector_stage import wanted_objects
 from t2s_export.nano.loop import Hyper
@@ -37,14 +37,14 @@ _RECTANGLES, _NOISE = 24, (0.3, 1.0)
 _WINDOWS = ((0.7, 192), (0.92, 384), (2.0, SAM_NANO.image_size))
 """Side of the training windows until a share of the budget is spent; whole frames at the end,
 briefly, for at two images a second nothing is learnt from them."""
-_AIDED = SAM_NANO.patch_size // 2
+_AIDED = SAM_NANO.patch_size // 4
 """Pixels a side of what the class map names: four to a token, so that edges matter."""
 LOCAL_WINDOWS = LocalWindows((SAM_NANO.grid,) * 2, LOCAL_CELLS, SAM_NANO.patch_size)
 _AUXILIARY = 1.0
 _TAUGHT_RATE = 0.4
 _FAR = 0.15
 """Weight of the mean entropy away from the object against that around it."""
-_PROMPTS, _PROMPTS_WHOLE = (9, 6), (24, 3)
+_PROMPTS, _PROMPTS_WHOLE = (8, 3), (24, 3)
 """Boxes and points in a window, and in a whole frame, where boxes cost little and points much."""
 _VALIDATED_SCENES, _VALIDATED_OBJECTS = 24, 24
 
@@ -176,7 +176,7 @@ class SamStage:
         place_positions(model)
         if self.trunk is not None:
             start_from_clip(model, self.trunk)
-        model.add_module("auxiliary", nn.ModuleList([QuarterMap(SAM_NANO.out_channels)]))
+        model.add_module("auxiliary", nn.ModuleList([HalfMap(SAM_NANO.out_channels)]))
         return model
 
     def rate(self, name: str) -> float:
@@ -251,7 +251,7 @@ class SamStage:
         if batch.shares is None:
             return total / count, means
         (head,) = cast(nn.ModuleList, model.auxiliary)
-        aid = class_map_loss(head, embeddings, batch.shares.to(device))
+        aid = class_map_loss(head, embeddings, batch.shares.to(device), _WEIGHTS)
         means["class_map"] = float(aid.detach())
         return total / count + _AUXILIARY * aid, means
 
