@@ -12,39 +12,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from t2s_export.architectures.clip import Clip
 from t2s_export.architectures.sam import SAM_NANO, LocalMaskDecoder, Sam
 from t2s_export.nano.augment import augment, centre_frame, objects_of
-from t2s_export.nano.auxiliary import _WEIGHTS, HalfMap, class_map_loss, class_shares
+from t2s_export.nano.auxiliary import class_map_loss, class_shares, heads
 from t2s_export.nano.data import Sample, ShardSet
 from t2s_export.nano.detector_stage import wanted_objects
 from t2s_export.nano.loop import Hyper
 from t2s_export.nano.models import LOCAL_CELLS, build_model
-from t2s_export.nano.sam_geometry import rectangles
-from t2s_export.nano.sam_positions import place_positions
+from t2s_export.nano.sam_geometry import place_positions, rectangles
 from t2s_export.nano.sam_prompts import PromptGroup, localised, sample_prompts
-from t2s_export.nano.sam_start import is_taught, start_from_clip
 from t2s_export.nano.windowed_sam import WindowedSam
 from t2s_rt.evaluation.segmentation import mask_iou
 from t2s_rt.models.local import LocalWindows
 
 __all__ = ["SamBatch", "SamStage", "mask_losses"]
 
-_GEOMETRY_UNTIL = 0.03
+_GEOMETRY_UNTIL = 0.12
 """Share of the budget that goes to boxes without images."""
-_GEOMETRY_SIDES, _GEOMETRY_STEP = (64, 64, 128), 64
+_GEOMETRY_SIDES = (64, 64, 128)
 _RECTANGLES, _NOISE = 24, (0.3, 1.0)
-_WINDOWS = ((0.7, 192), (0.92, 384), (2.0, SAM_NANO.image_size))
-"""Side of the training windows until a share of the budget is spent; whole frames at the end,
-briefly, for at two images a second nothing is learnt from them."""
-_AIDED = SAM_NANO.patch_size // 4
-"""Pixels a side of what the class map names: four to a token, so that edges matter."""
+_WINDOWS = ((0.65, 128), (0.85, 256), (2.0, SAM_NANO.image_size))
+"""Side of the training windows until a share of the budget is spent; whole frames at the end."""
+_WINDOWS_LATER = ((0.25, 256), (2.0, SAM_NANO.image_size))
+"""The same for a run that begins with trained weights: attention over few tokens is learnt by
+then, and what is left is to spread it over the thousands of a whole frame."""
 LOCAL_WINDOWS = LocalWindows((SAM_NANO.grid,) * 2, LOCAL_CELLS, SAM_NANO.patch_size)
 _AUXILIARY = 1.0
-_TAUGHT_RATE = 0.4
 _FAR = 0.15
 """Weight of the mean entropy away from the object against that around it."""
-_PROMPTS, _PROMPTS_WHOLE = (8, 3), (24, 3)
+_PROMPTS, _PROMPTS_WHOLE = (9, 6), (24, 3)
 """Boxes and points in a window, and in a whole frame, where boxes cost little and points much."""
 _VALIDATED_SCENES, _VALIDATED_OBJECTS = 24, 24
 
@@ -58,7 +54,7 @@ class SamBatch:
         prompts: groups of prompts per image.
         side: S, pixels.
         corner: of the window in the frame, None for whole frames.
-        shares: class shares ``[B, 4 hw, C]`` of quarters of patches, row-major; None for noise.
+        shares: class shares per patch ``[B, hw, C]``; None for noise.
     """
 
     images: Tensor
@@ -154,44 +150,37 @@ class SamStage:
     Args:
         shards: the rendered scenes.
         hyper: optimisation.
-        trunk: a trained CLIP that the image encoder starts from; None starts at random.
     """
 
     name = "sam"
 
-    def __init__(
-        self, shards: ShardSet, hyper: Hyper | None = None, trunk: Clip | None = None
-    ) -> None:
+    def __init__(self, shards: ShardSet, hyper: Hyper | None = None) -> None:
         self.fresh = True
         self.shards = shards
-        self.trunk = trunk
-        self.hyper = hyper or Hyper(
-            lr=1.5e-3, muon_rate=2.0, batch=2, warm_up=100, flat=0.4, ema=0.998
-        )
+        self.hyper = hyper or Hyper(lr=1.5e-3, batch=2, warm_up=100, flat=0.4, ema=0.998)
         self._windowed: WeakKeyDictionary[nn.Module, dict[int, WindowedSam]] = WeakKeyDictionary()
 
     def build(self) -> nn.Module:
         """A freshly initialised SAM with a class map as a training aid."""
-        model = cast(Sam, build_model("sam"))
-        place_positions(model)
-        if self.trunk is not None:
-            start_from_clip(model, self.trunk)
-        model.add_module("auxiliary", nn.ModuleList([HalfMap(SAM_NANO.out_channels)]))
+        model = build_model("sam")
+        place_positions(cast(Sam, model))
+        model.add_module("auxiliary", heads((SAM_NANO.out_channels,)))
         return model
 
     def rate(self, name: str) -> float:
-        """What CLIP taught the encoder changes slower than what is new."""
-        return _TAUGHT_RATE if self.trunk is not None and is_taught(name) else 1.0
+        """All parameters learn at the same rate."""
+        return 1.0
 
     def batch(self, rng: np.random.Generator, spent: float) -> SamBatch:
         """One window (or whole frame near the end) per lane share, with its prompts."""
         frame = SAM_NANO.image_size
         geometry = self.fresh and spent < _GEOMETRY_UNTIL
-        size = next(side for until, side in _WINDOWS if spent < until)
+        windows = _WINDOWS if self.fresh else _WINDOWS_LATER
+        size = next(side for until, side in windows if spent < until)
         if geometry:
             size = int(rng.choice(_GEOMETRY_SIDES))
-        count = self.hyper.batch if size == _WINDOWS[0][1] else 1
-        step = _GEOMETRY_STEP if geometry else SAM_NANO.window_size * SAM_NANO.patch_size
+        count = self.hyper.batch if size == windows[0][1] else 1
+        step = SAM_NANO.window_size * SAM_NANO.patch_size
         places = (frame - size) // step + 1
         corner = (int(rng.integers(places)) * step, int(rng.integers(places)) * step)
         if geometry:
@@ -206,7 +195,7 @@ class SamStage:
                 samples.append(sample)
                 prompts.append(groups)
         images = torch.from_numpy(np.stack([s.image for s in samples]))
-        shares = np.stack([class_shares(s.classes, _AIDED) for s in samples])
+        shares = np.stack([class_shares(s.classes, SAM_NANO.patch_size) for s in samples])
         place = None if size == frame else corner
         if place is None:
             prompts = [localised(groups, LOCAL_WINDOWS) for groups in prompts]
@@ -251,7 +240,8 @@ class SamStage:
         if batch.shares is None:
             return total / count, means
         (head,) = cast(nn.ModuleList, model.auxiliary)
-        aid = class_map_loss(head, embeddings, batch.shares.to(device), _WEIGHTS)
+        tokens = embeddings.flatten(2).transpose(1, 2)
+        aid = class_map_loss(head, tokens, batch.shares.to(device))
         means["class_map"] = float(aid.detach())
         return total / count + _AUXILIARY * aid, means
 

@@ -15,7 +15,7 @@ from torch import nn
 from t2s_export.architectures.clip import Clip
 from t2s_export.architectures.sam import SAM_NANO, Sam
 from t2s_export.nano.augment import augment, cartoon
-from t2s_export.nano.auxiliary import QuarterMap, class_map_loss, class_shares
+from t2s_export.nano.auxiliary import class_map_loss, class_shares
 from t2s_export.nano.clip_start import start_from_own_patches
 from t2s_export.nano.data import Sample, ShardSet
 from t2s_export.nano.detector_stage import DetectorStage
@@ -89,23 +89,6 @@ def test_patches_without_class_cost_nothing() -> None:
         class_map_loss(head, tokens, shares), class_map_loss(head, moved, shares)
     )
     assert class_map_loss(head, tokens, torch.zeros(1, 6, len(CLASSES))).item() == 0
-
-
-def test_quarters_of_a_patch_are_named_in_the_order_of_the_shares() -> None:
-    classes = np.zeros((16, 16), np.uint8)
-    classes[4:8, 12:] = 5
-    shares = class_shares(classes, 4)
-    assert np.argwhere(shares[:, 5] == 1).tolist() == [[1 * 4 + 3]]
-    head = QuarterMap(1)
-    with torch.no_grad():
-        head.layer.weight.zero_()
-        head.layer.bias.zero_()  # type: ignore[union-attr]
-        head.layer.weight[0, 5, 1, 1] = 1.0  # the lower right quarter is a car
-    embeddings = torch.zeros(1, 1, 2, 2)
-    embeddings[0, 0, 0, 1] = 3.0
-    logits = head(embeddings)[0]
-    assert logits.shape == shares.shape
-    assert logits[:, 5].argmax() == 1 * 4 + 3 and logits[:, 5].max() == 3.0
 
 
 def test_whitened_patches_show_texture(shards: ShardSet) -> None:
