@@ -13,6 +13,7 @@ from t2s_rt.contracts import Role
 
 __all__ = [
     "CLIP_PIXELS_PER_CALL",
+    "CLIP_PIXELS_PER_CPU_CALL",
     "LOCAL_PROMPTS_PER_CALL",
     "POINTS_PER_PROMPT",
     "PROMPTS_PER_CALL",
@@ -31,6 +32,9 @@ POINTS_PER_PROMPT = 16
 """Points of one prompt, SAM's padding point included."""
 CLIP_PIXELS_PER_CALL = 1 << 17
 """Pixels of all images in one CLIP call, unless a single image has more."""
+CLIP_PIXELS_PER_CPU_CALL = 1 << 15
+"""The same on a CPU, which computes images one after the other anyway: what few of them need stays
+in its cache (``bench rewrites`` has the times)."""
 TILES_PER_CALL = 4
 """Tiles whose images meet an encoder together."""
 SMALL_MODEL_BYTES = 256 << 20

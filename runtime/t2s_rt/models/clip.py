@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from t2s_rt.backends import Session
 from t2s_rt.errors import BundleError, InternalError
-from t2s_rt.limits import CLIP_PIXELS_PER_CALL, SMALL_MODEL_BYTES
+from t2s_rt.limits import CLIP_PIXELS_PER_CALL, CLIP_PIXELS_PER_CPU_CALL, SMALL_MODEL_BYTES
 from t2s_rt.models.calls import images_per_call, stack_images
 from t2s_rt.models.frames import check_image, resize_image
 
@@ -91,7 +91,7 @@ class ClipEncoder:
             takes 4 windows without and 9 with it. None takes a third of a side where the graph is
             small (within ``limits.SMALL_MODEL_BYTES``), none where it is large.
         batch: images in one call; bounds its memory. None takes as many as keep one call
-            within 2^17 pixels.
+            within 2^17 pixels, on a CPU within 2^15.
     """
 
     def __init__(
@@ -210,7 +210,8 @@ class ClipEncoder:
     def _step(self, session: Session) -> int:
         """Images in one call: the graph's static batch, else this encoder's."""
         frame = session.entry.image_size or (1, 1)
-        most = self._batch or max(1, CLIP_PIXELS_PER_CALL // math.prod(frame))
+        pixels = CLIP_PIXELS_PER_CPU_CALL if session.device == "cpu" else CLIP_PIXELS_PER_CALL
+        most = self._batch or max(1, pixels // math.prod(frame))
         return images_per_call(session, most)
 
 

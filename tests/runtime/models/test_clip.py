@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -90,12 +90,19 @@ def test_batches_are_bounded_and_change_nothing() -> None:
     assert [len(call["image"]) for call in session.calls] == [5, 5, 5, 1]
 
 
-def test_one_call_stays_within_a_number_of_pixels() -> None:
-    made, session = encoder(0.0)
-    made.dense(picture(32 * 13, 32 * 13))
-    assert [len(call["image"]) for call in session.calls] == [128, 41]  # 2^17 / 32^2
+@pytest.mark.parametrize(
+    ("device", "calls"),
+    [("cuda", [128, 41]), ("cpu", [32] * 5 + [9])],  # 2^17 / 32^2 and 2^15 / 32^2
+)
+def test_one_call_stays_within_a_number_of_pixels(
+    device: Literal["cpu", "cuda"], calls: list[int]
+) -> None:
+    entry = fake_entry("clip_dense", H=FRAME, W=FRAME, h=GRID, w=GRID, D=3)
+    session = FakeSession(entry, embed_dense, device=device)
+    ClipEncoder(session, None, overlap=0.0).dense(picture(32 * 13, 32 * 13))
+    assert [len(call["image"]) for call in session.calls] == calls
     large = fake_entry("clip_dense", H=512, W=512, h=128, w=128, D=3)
-    session = FakeSession(large, embed_dense)
+    session = FakeSession(large, embed_dense, device=device)
     ClipEncoder(session, None, overlap=0.0).dense(picture(512, 1024))
     assert [len(call["image"]) for call in session.calls] == [1, 1]
 
