@@ -57,13 +57,13 @@ def test_encoder_graph_equals_the_model_for_any_batch(nano: Sam) -> None:
     (found,) = session(model).run(None, {"image": image.numpy()})
     with torch.no_grad():
         expected = nano.encode(image).numpy()
-    assert found.shape == (1, 64, GRID, GRID)
+    assert found.shape == (1, SAM_NANO.out_channels, GRID, GRID)
     assert_same_numbers(found, expected)
 
 
 def test_decoder_graph_equals_the_model_for_any_number_of_prompts_and_points(nano: Sam) -> None:
     generator = torch.Generator().manual_seed(7)
-    embedding = torch.randn((1, 64, GRID, GRID), generator=generator)
+    embedding = torch.randn((1, SAM_NANO.out_channels, GRID, GRID), generator=generator)
     names = ["image_embedding", "point_coords", "point_labels"]
     model = export_onnx(
         MaskDecoderGraph(nano),
@@ -95,4 +95,4 @@ def test_decoder_graph_equals_the_model_for_any_number_of_prompts_and_points(nan
 
 def test_nano_stays_small() -> None:
     parameters = sum(p.numel() for p in Sam(SAM_NANO).parameters())
-    assert parameters < 1_500_000  # 3 MB in fp16, of the 30 that all graphs together may take
+    assert parameters < 3_000_000  # 11 MB, of the 30 that all graphs together may take
