@@ -18,7 +18,15 @@ from torch import Tensor, nn
 
 from t2s_export.nano.vocabulary import TRUTH_CLASSES
 
-__all__ = ["CLASSES", "OBJECT_WEIGHTS", "PREFIX", "FineMap", "class_map_loss", "class_shares", "heads"]
+__all__ = [
+    "CLASSES",
+    "OBJECT_WEIGHTS",
+    "PREFIX",
+    "FineMap",
+    "class_map_loss",
+    "class_shares",
+    "heads",
+]
 
 CLASSES = len(TRUTH_CLASSES) + 1
 """Truth ids 0 to 10."""
@@ -38,7 +46,7 @@ def class_shares(classes: npt.NDArray[np.uint8], patch: int) -> npt.NDArray[np.f
 
 
 class FineMap(nn.Module):
-    """Image embeddings ``[B, width, h, w]`` to class logits ``[B, 4h * 4w, C]``, sixteen a token."""
+    """Image embeddings ``[B, width, h, w]`` to class logits ``[B, 16 hw, C]``, 16 a token."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

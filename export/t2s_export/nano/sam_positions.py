@@ -77,9 +77,7 @@ class _Channels:
 def _channels(width: int, harmonics: int) -> _Channels:
     """Lay out the channels: sines first, cosines behind them, x and y in turn."""
     half = width // 2
-    x, y = (
-        tuple((2 * i + axis, half + 2 * i + axis) for i in range(harmonics)) for axis in (0, 1)
-    )
+    x, y = (tuple((2 * i + axis, half + 2 * i + axis) for i in range(harmonics)) for axis in (0, 1))
     first = half + 2 * harmonics
     return _Channels((x, y), half - 1, half - 2, tuple(range(first, first + len(HEADS))))
 
@@ -90,7 +88,7 @@ def place_positions(sam: Sam) -> None:
     Raises:
         UsageError: heads other than four, or narrower than eight channels.
     """
-    decoder = cast(MaskDecoder, sam.mask_decoder)
+    decoder = sam.mask_decoder
     layers = [cast(TwoWayLayer, layer) for layer in decoder.transformer.layers]
     attention = layers[0].cross_attn_image_to_token
     if attention.heads != len(HEADS) or attention.head_dim < 8:
@@ -132,7 +130,7 @@ def _tokens(sam: Sam, channels: _Channels) -> None:
     for corner in labels[3:]:
         cast(nn.Embedding, corner).weight[:, channels.flag] = _FLAG
     prompts.no_mask_embed.weight.zero_()
-    last_norm = cast(nn.Sequential, sam.image_encoder.neck)[-1]
+    last_norm = sam.image_encoder.neck[-1]
     cast(Tensor, last_norm.weight)[free] = 0.0
 
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from torch import nn
 
 from t2s_export.architectures.clip import Clip
-from t2s_export.architectures.sam import Sam
 from t2s_export.nano.augment import augment, cartoon
 from t2s_export.nano.auxiliary import FineMap, class_map_loss, class_shares
 from t2s_export.nano.clip_start import start_from_own_patches
@@ -92,8 +91,8 @@ def test_sixteenths_of_a_patch_are_named_in_the_order_of_the_shares() -> None:
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.zero_()
-        first.weight[0, 0, 0, 1] = 4.0  # the upper right quarter
-        second.weight[0, 5, 1, 1] = 1.0  # its lower right quarter is a car
+        first.get_parameter("weight")[0, 0, 0, 1] = 4.0  # the upper right quarter
+        second.get_parameter("weight")[0, 5, 1, 1] = 1.0  # its lower right quarter is a car
     embeddings = torch.zeros(1, 2, 2, 2)
     embeddings[0, 0, 0, 1] = 1.0
     logits = head(embeddings)[0]
