@@ -148,6 +148,8 @@ def test_grounding_dino_s_frame(photo: NDArray[np.uint8]) -> None:
 class Crops:
     """Stands for a session of clip_image and keeps what it is given."""
 
+    device = "cpu"
+
     def __init__(self, side: int) -> None:
         bundle = load_bundle()
         entry: Any = bundle.graph("clip_image")
