@@ -165,7 +165,7 @@ def nano_models(routes: Collection[RaceRoute], threads: int) -> RaceModels:
     sessions = _open({role: bundle.graph(role) for role in roles}, calls, threads)
     context = bundle.text.clip_context_length
     found = RaceModels(bundle.tile_size, sessions, calls, context, original, trained=True)
-    found.code["sam"] = "segment_anything"
+    found.code["sam"] = "segment_anything with t2s-rt's stem (it has none of its own)"
     if "detector" in roles:
         detector = cast(GroundingDino, checkpoints.load("detector")).requires_grad_(False)
         found.detector = NanoDetector(detector)

@@ -28,6 +28,7 @@ from t2s_export.architectures.sam import (
     SamConfig,
 )
 from t2s_export.architectures.sam.graphs import FoldedVit
+from t2s_export.architectures.sam.image_encoder import PatchEmbed
 from t2s_export.architectures.sam.tiny_vit_graph import FoldedTinyVit
 
 __all__ = [
@@ -130,10 +131,13 @@ def build_original(model: str) -> Any:
 
 
 def sam_like(config: SamConfig) -> Any:
-    """The original SAM at our sizes, built as ``segment_anything.build_sam`` does."""
+    """The original SAM at our sizes, built as ``segment_anything.build_sam`` does.
+
+    A configuration with a stem gets the project's own, for the original has none.
+    """
     modeling = segment_anything().modeling
     grid, channels = config.grid, config.out_channels
-    return modeling.Sam(
+    original = modeling.Sam(
         image_encoder=modeling.ImageEncoderViT(
             img_size=config.image_size,
             patch_size=config.patch_size,
@@ -164,6 +168,15 @@ def sam_like(config: SamConfig) -> Any:
             iou_head_hidden_dim=config.iou_hidden_dim,
         ),
     ).eval()
+    if config.stem:
+        _add_stem(original.image_encoder, config)
+    return original
+
+
+def _add_stem(encoder: Any, config: SamConfig) -> None:
+    """Put the project's stem, and the norm behind its positions, into an original encoder."""
+    encoder.patch_embed, encoder.norm_pre = PatchEmbed(config), nn.LayerNorm(config.embed_dim)
+    encoder.blocks[0].register_forward_pre_hook(lambda _, args: (encoder.norm_pre(args[0]),))
 
 
 def official_state(original: Any) -> dict[str, Tensor]:
@@ -179,7 +192,7 @@ def official_state(original: Any) -> dict[str, Tensor]:
 def _watch_vit(stages: Stages, original: Any, ours: FoldedVit, image: Tensor) -> None:
     def tokens(*_: Any) -> Tensor:
         planes = image.permute(0, 3, 1, 2).float()
-        x = F.conv2d(planes, ours.weight, ours.bias, stride=ours.patch_size)
+        x = F.conv2d(planes, ours.weight, ours.bias, stride=ours.stride)
         return x.permute(0, 2, 3, 1) + ours.positions
 
     stages.watch(

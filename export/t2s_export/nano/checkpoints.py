@@ -31,8 +31,9 @@ __all__ = [
     "save",
 ]
 
-StageName = Literal["detector", "sam", "clip"]
+StageName = Literal["detector", "clip", "sam"]
 STAGES: tuple[StageName, ...] = get_args(StageName)
+"""In the order of training: SAM's encoder starts from CLIP's."""
 CHECKPOINT_DIR = source_checkout() / "export" / "checkpoints" / "nano"
 """``export/checkpoints/nano`` of a source checkout; not part of the wheel."""
 _FORMAT = "t2s-nano-1"

@@ -1,56 +1,23 @@
-"""What a box means, before any image: the first minutes of SAM's stage.
+"""What a box means, before any image: SAM's first minutes train its decoder on rectangles.
 
-From random weights a mask decoder needs thousands of steps until the corners of a box move its
-mask at all, and each of them would pay for an image encoder that has nothing to learn from it
-yet. Here the decoder draws the rectangle that its two corners span, on noise instead of an image
-embedding, which is several times cheaper; afterwards masks start as filled boxes and only their
-edges have to be learnt.
+The decoder draws the rectangle that its two corners span, on noise instead of an image embedding,
+which is several times cheaper; afterwards masks start as filled boxes and only their edges have
+to be learnt. :mod:`t2s_export.nano.sam_positions` lets it begin nearly there.
 """
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
-from t2s_export.architectures.sam import Sam
-from t2s_export.architectures.sam.mask_decoder import TwoWayLayer
 from t2s_export.nano.sam_prompts import PromptGroup
 
-__all__ = ["place_positions", "rectangles"]
+__all__ = ["rectangles"]
 
 _SIDES = (5.0, 0.7)
 """Shortest side of a box in pixels and longest as a share of the window; log-uniform."""
 _SMALLEST = 4.0
-_WAVES = (0.25, 6.0)
-"""Lowest and highest frequency of the position features, in cycles over half the frame."""
-
-
-def place_positions(sam: Sam) -> None:
-    """Let prompts find their place from the first step, in place.
-
-    The position features of a trained SAM are random Fourier features; any matrix serves. Here
-    half of the features see x alone and half y alone, in sixteen octave-spaced frequencies, so
-    that "right of this corner" is one linear step; and queries and keys of the cross attentions
-    start with one common orthogonal projection, since unrelated ones cannot compare positions.
-    """
-    with torch.no_grad():
-        matrix = sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
-        low, high = (float(np.log10(w)) for w in _WAVES)
-        matrix.zero_()
-        for axis in (0, 1):
-            row = matrix[axis, axis::2]
-            row.copy_(torch.logspace(low, high, len(row)))
-        for layer in sam.mask_decoder.transformer.layers:
-            two_way = cast(TwoWayLayer, layer)
-            for attention in (two_way.cross_attn_token_to_image, two_way.cross_attn_image_to_token):
-                shared = nn.init.orthogonal_(torch.empty_like(attention.q_proj.weight))
-                for projection in (attention.q_proj, attention.k_proj):
-                    projection.weight.copy_(2.0 * shared)
-                    nn.init.zeros_(projection.bias)
 
 
 def _boxes(count: int, side: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:

@@ -12,35 +12,47 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from t2s_export.architectures.clip import Clip
 from t2s_export.architectures.sam import SAM_NANO, LocalMaskDecoder, Sam
 from t2s_export.nano.augment import augment, centre_frame, objects_of
-from t2s_export.nano.auxiliary import class_map_loss, class_shares, heads
+from t2s_export.nano.auxiliary import OBJECT_WEIGHTS, FineMap, class_map_loss, class_shares
 from t2s_export.nano.data import Sample, ShardSet
 from t2s_export.nano.detector_stage import wanted_objects
 from t2s_export.nano.loop import Hyper
 from t2s_export.nano.models import LOCAL_CELLS, build_model
-from t2s_export.nano.sam_geometry import place_positions, rectangles
+from t2s_export.nano.sam_geometry import rectangles
+from t2s_export.nano.sam_positions import place_positions
 from t2s_export.nano.sam_prompts import PromptGroup, localised, sample_prompts
+from t2s_export.nano.sam_start import is_taught, start_from_clip
 from t2s_export.nano.windowed_sam import WindowedSam
 from t2s_rt.evaluation.segmentation import mask_iou
 from t2s_rt.models.local import LocalWindows
 
 __all__ = ["SamBatch", "SamStage", "mask_losses"]
 
-_GEOMETRY_UNTIL = 0.12
+_GEOMETRY_UNTIL = 0.03
 """Share of the budget that goes to boxes without images."""
-_GEOMETRY_SIDES = (64, 64, 128)
+_SEEING_UNTIL = 0.4
+"""Until then images have no prompts: the encoder learns what is where. One that masks alone teach
+stays blind, for the decoder fills boxes with ellipses long before it has learnt to look."""
+_GEOMETRY_SIDES, _GEOMETRY_STEP = (64, 64, 128), 64
+_SEEING_BATCH = 2
+"""Factor on the images of a lane's share that have no prompts."""
 _RECTANGLES, _NOISE = 24, (0.3, 1.0)
-_WINDOWS = ((0.65, 128), (0.85, 256), (2.0, SAM_NANO.image_size))
-"""Side of the training windows until a share of the budget is spent; whole frames at the end."""
-_WINDOWS_LATER = ((0.25, 256), (2.0, SAM_NANO.image_size))
-"""The same for a run that begins with trained weights: attention over few tokens is learnt by
-then, and what is left is to spread it over the thousands of a whole frame."""
+_WINDOWS = ((0.7, 192), (0.92, 384), (2.0, SAM_NANO.image_size))
+"""Side of the training windows until a share of the budget is spent; whole frames at the end,
+briefly, for at two images a second nothing is learnt from them."""
+_AIDED = SAM_NANO.patch_size // 4
+"""Pixels a side of what the class map names: four to a token, so that edges matter."""
 LOCAL_WINDOWS = LocalWindows((SAM_NANO.grid,) * 2, LOCAL_CELLS, SAM_NANO.patch_size)
 _AUXILIARY = 1.0
+_TAUGHT_RATE = 0.4
+_PLACE_RATE, _SIDES_RATE = 0.03, 0.3
+"""Of the attention that compares places, and of what it writes: at the full rate both are lost
+within a minute."""
 _FAR = 0.15
 """Weight of the mean entropy away from the object against that around it."""
-_PROMPTS, _PROMPTS_WHOLE = (9, 6), (24, 3)
+_PROMPTS, _PROMPTS_WHOLE = (8, 3), (24, 3)
 """Boxes and points in a window, and in a whole frame, where boxes cost little and points much."""
 _VALIDATED_SCENES, _VALIDATED_OBJECTS = 24, 24
 
@@ -54,7 +66,7 @@ class SamBatch:
         prompts: groups of prompts per image.
         side: S, pixels.
         corner: of the window in the frame, None for whole frames.
-        shares: class shares per patch ``[B, hw, C]``; None for noise.
+        shares: class shares ``[B, 16 hw, C]`` of sixteenths of patches, row-major; None for noise.
     """
 
     images: Tensor
@@ -135,13 +147,34 @@ def _group_loss(logits: Tensor, iou: Tensor, group: PromptGroup) -> tuple[Tensor
     return mask.mean() + error, parts
 
 
-def _noise_batch(side: int, corner: tuple[int, int], rng: np.random.Generator) -> SamBatch:
+def _corner(size: int, step: int, rng: np.random.Generator) -> tuple[int, int]:
+    """A place for a window of ``size`` pixels in the frame, at multiples of ``step``."""
+    places = (SAM_NANO.image_size - size) // step + 1
+    return int(rng.integers(places)) * step, int(rng.integers(places)) * step
+
+
+def _noise_batch(rng: np.random.Generator) -> SamBatch:
     """Rectangles on noise of the amplitude of image embeddings."""
+    side = int(rng.choice(_GEOMETRY_SIDES))
     cells = side // SAM_NANO.patch_size
     noise = rng.standard_normal((1, SAM_NANO.out_channels, cells, cells), np.float32)
     noise *= np.float32(rng.uniform(*_NOISE))
     group = rectangles(_RECTANGLES, side, rng)
-    return SamBatch(torch.from_numpy(noise), [[group]], side, corner, None)
+    return SamBatch(
+        torch.from_numpy(noise), [[group]], side, _corner(side, _GEOMETRY_STEP, rng), None
+    )
+
+
+def _stacked(
+    samples: list[Sample],
+    prompts: list[list[PromptGroup]],
+    size: int,
+    corner: tuple[int, int] | None,
+) -> tuple[Tensor, list[list[PromptGroup]], int, tuple[int, int] | None, Tensor]:
+    """The first fields of a batch of images."""
+    images = torch.from_numpy(np.stack([s.image for s in samples]))
+    shares = torch.from_numpy(np.stack([class_shares(s.classes, _AIDED) for s in samples]))
+    return images, prompts, size, corner, shares
 
 
 class SamStage:
@@ -150,68 +183,84 @@ class SamStage:
     Args:
         shards: the rendered scenes.
         hyper: optimisation.
+        trunk: a trained CLIP that the image encoder starts from; None starts at random.
     """
 
     name = "sam"
 
-    def __init__(self, shards: ShardSet, hyper: Hyper | None = None) -> None:
+    def __init__(
+        self, shards: ShardSet, hyper: Hyper | None = None, trunk: Clip | None = None
+    ) -> None:
         self.fresh = True
         self.shards = shards
-        self.hyper = hyper or Hyper(lr=1.5e-3, batch=2, warm_up=100, flat=0.4, ema=0.998)
+        self.trunk = trunk
+        self.hyper = hyper or Hyper(
+            lr=1.5e-3, muon_rate=1.0, batch=1, warm_up=100, flat=0.6, ema=0.998
+        )
         self._windowed: WeakKeyDictionary[nn.Module, dict[int, WindowedSam]] = WeakKeyDictionary()
 
     def build(self) -> nn.Module:
         """A freshly initialised SAM with a class map as a training aid."""
-        model = build_model("sam")
-        place_positions(cast(Sam, model))
-        model.add_module("auxiliary", heads((SAM_NANO.out_channels,)))
+        model = cast(Sam, build_model("sam"))
+        place_positions(model)
+        if self.trunk is not None:
+            start_from_clip(model, self.trunk)
+        model.add_module("auxiliary", nn.ModuleList([FineMap(SAM_NANO.out_channels)]))
         return model
 
     def rate(self, name: str) -> float:
-        """All parameters learn at the same rate."""
-        return 1.0
+        """What CLIP taught the encoder, and what geometry wrote, change slower than what is new."""
+        if "cross_attn_image_to_token" in name:
+            return _PLACE_RATE if "q_proj" in name or "k_proj" in name else _SIDES_RATE
+        return _TAUGHT_RATE if self.trunk is not None and is_taught(name) else 1.0
 
     def batch(self, rng: np.random.Generator, spent: float) -> SamBatch:
         """One window (or whole frame near the end) per lane share, with its prompts."""
+        if self.fresh and spent < _GEOMETRY_UNTIL:
+            return _noise_batch(rng)
         frame = SAM_NANO.image_size
-        geometry = self.fresh and spent < _GEOMETRY_UNTIL
-        windows = _WINDOWS if self.fresh else _WINDOWS_LATER
-        size = next(side for until, side in windows if spent < until)
-        if geometry:
-            size = int(rng.choice(_GEOMETRY_SIDES))
-        count = self.hyper.batch if size == windows[0][1] else 1
-        step = SAM_NANO.window_size * SAM_NANO.patch_size
-        places = (frame - size) // step + 1
-        corner = (int(rng.integers(places)) * step, int(rng.integers(places)) * step)
-        if geometry:
-            return _noise_batch(size, corner, rng)
+        size = next(side for until, side in _WINDOWS if spent < until)
+        corner = _corner(size, SAM_NANO.window_size * SAM_NANO.patch_size, rng)
+        count = self.hyper.batch if size == _WINDOWS[0][1] else 1
+        if self.fresh and spent < _SEEING_UNTIL:
+            drawn = [self._draw(size, rng) for _ in range(_SEEING_BATCH * count)]
+            return SamBatch(*_stacked(drawn, [[]] * len(drawn), size, corner))
         asked = _PROMPTS_WHOLE if size == frame else _PROMPTS
         samples: list[Sample] = []
         prompts: list[list[PromptGroup]] = []
         while len(samples) < count:
-            index = int(rng.integers(self.shards.training_count))
-            sample = augment(self.shards.sample(index), size, rng)
+            sample = self._draw(size, rng)
             if groups := sample_prompts(sample, *asked, rng):
                 samples.append(sample)
                 prompts.append(groups)
-        images = torch.from_numpy(np.stack([s.image for s in samples]))
-        shares = np.stack([class_shares(s.classes, SAM_NANO.patch_size) for s in samples])
-        place = None if size == frame else corner
-        if place is None:
+        if size == frame:
             prompts = [localised(groups, LOCAL_WINDOWS) for groups in prompts]
-        return SamBatch(images, prompts, size, place, torch.from_numpy(shares))
+        return SamBatch(*_stacked(samples, prompts, size, None if size == frame else corner))
+
+    def _draw(self, size: int, rng: np.random.Generator) -> Sample:
+        """A random augmented frame of ``size`` pixels."""
+        return augment(self.shards.sample(int(rng.integers(self.shards.training_count))), size, rng)
 
     def count(self, batch: SamBatch) -> int:
         """Number of frames in a batch."""
         return len(batch.images)
 
     def losses(self, model: nn.Module, batch: SamBatch) -> tuple[Tensor, dict[str, float]]:
-        """Mean loss over the groups of all images."""
+        """Mean loss over the groups of all images, and that of the class map."""
         sam = cast(Sam, model)
-        runners = self._windowed.setdefault(model, {})
+        total, parts, embeddings = self._prompted(sam, batch)
+        if batch.shares is None:
+            return total, parts
+        (head,) = cast(nn.ModuleList, model.auxiliary)
+        aid = class_map_loss(head, embeddings, batch.shares.to(embeddings.device), OBJECT_WEIGHTS)
+        return total + _AUXILIARY * aid, {**parts, "class_map": float(aid.detach())}
+
+    def _prompted(self, sam: Sam, batch: SamBatch) -> tuple[Tensor, dict[str, float], Tensor]:
+        """Mean loss of a batch's groups and its parts, and the image embeddings."""
+        runners = self._windowed.setdefault(sam, {})
         if batch.side not in runners:
             runners[batch.side] = WindowedSam(sam, batch.side)
-        device = next(model.parameters()).device
+        device = next(sam.parameters()).device
         inputs = [
             [
                 (
@@ -237,13 +286,7 @@ class SamStage:
                     parts.setdefault(name, []).append(value)
         names = ("box_mask", "box_iou_error", "box_iou", "point_mask", "point_iou_error")
         means = {n: float(np.mean(parts.get(n, [0.0]))) for n in (*names, "point_iou")}
-        if batch.shares is None:
-            return total / count, means
-        (head,) = cast(nn.ModuleList, model.auxiliary)
-        tokens = embeddings.flatten(2).transpose(1, 2)
-        aid = class_map_loss(head, tokens, batch.shares.to(device))
-        means["class_map"] = float(aid.detach())
-        return total / count + _AUXILIARY * aid, means
+        return total / max(count, 1), means, embeddings
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Mean mask IoU of true boxes (token 0) and of one point (best predicted of three).

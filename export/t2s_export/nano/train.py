@@ -16,6 +16,7 @@ from typing import Any, cast
 import click
 import torch
 
+from t2s_export.architectures.clip import Clip
 from t2s_export.checkout import source_checkout
 from t2s_export.nano.checkpoints import (
     CHECKPOINT_DIR,
@@ -23,6 +24,7 @@ from t2s_export.nano.checkpoints import (
     CheckpointInfo,
     StageName,
     checkpoint_path,
+    load,
     load_into,
     read_info,
     save,
@@ -42,11 +44,6 @@ __all__ = ["TrainOptions", "train_stage"]
 DEFAULT_MINUTES = 40.0
 DEFAULT_SCENES = 2400
 _ROOT = source_checkout()
-_STAGES: dict[str, type[DetectorStage] | type[SamStage] | type[ClipStage]] = {
-    "detector": DetectorStage,
-    "sam": SamStage,
-    "clip": ClipStage,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,18 +106,26 @@ def _prepared_loop(
     return loop
 
 
+def _stage(name: StageName, shards: ShardSet, checkpoints: Path) -> Stage[Any]:
+    """What a stage trains; SAM needs CLIP's checkpoint to start from."""
+    if name == "sam":
+        return SamStage(shards, trunk=cast(Clip, load("clip", checkpoints)))
+    return cast(Stage[Any], {"detector": DetectorStage, "clip": ClipStage}[name](shards))
+
+
 def train_stage(name: StageName, options: TrainOptions) -> Progress:
     """Train one stage, write its checkpoint and its curves.
 
     Raises:
         UsageError: options that cannot be met.
         BackendError: no such device.
-        BundleError: ``resume`` without a run state and with an unusable checkpoint.
+        BundleError: ``resume`` without a run state and with an unusable checkpoint; no
+            checkpoint of CLIP to start SAM from.
     """
     device = _device(options.device)
     with Reporter(name) as reporter:
         folder = prepare_shards(options.runs, options.scenes, progress=reporter.rendering)
-        stage = cast(Stage[Any], _STAGES[name](ShardSet(folder)))
+        stage = _stage(name, ShardSet(folder), options.checkpoints)
         loop = _prepared_loop(name, stage, Budget(options.minutes, options.steps), device, options)
         version = ShardSet(folder).generator_version
 

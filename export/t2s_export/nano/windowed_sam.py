@@ -41,9 +41,12 @@ class _WindowPositions(nn.Module):
 
         After the shift, coordinates are 0..size over the window.
         """
-        placed = (xy + shift) * (self.share / size) + self.offset.to(xy)
-        angles = (2.0 * math.pi) * ((2.0 * placed - 1.0) @ self.positional_encoding_gaussian_matrix)
-        return torch.cat([angles.sin(), angles.cos()], -1)
+        # bfloat16 would round a place in the frame to about a pixel
+        with torch.autocast(xy.device.type, enabled=False):
+            placed = (xy + shift) * (self.share / size) + self.offset.to(xy)
+            matrix = self.positional_encoding_gaussian_matrix
+            angles = (2.0 * math.pi) * ((2.0 * placed - 1.0) @ matrix)
+            return torch.cat([angles.sin(), angles.cos()], -1)
 
 
 class _EncodeDecode(nn.Module):

@@ -13,15 +13,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from t2s_export.architectures.clip import Clip
-from t2s_export.architectures.sam import SAM_NANO, Sam
 from t2s_export.nano.augment import augment, cartoon
-from t2s_export.nano.auxiliary import class_map_loss, class_shares
+from t2s_export.nano.auxiliary import FineMap, class_map_loss, class_shares
 from t2s_export.nano.clip_start import start_from_own_patches
 from t2s_export.nano.data import Sample, ShardSet
 from t2s_export.nano.detector_stage import DetectorStage
 from t2s_export.nano.models import build_model
 from t2s_export.nano.optimiser import MuonAdamW
-from t2s_export.nano.sam_geometry import place_positions, rectangles
+from t2s_export.nano.sam_geometry import rectangles
 from t2s_export.nano.sam_stage import SamStage
 from t2s_export.nano.whitening import whiten_patch_embedding
 from t2s_rt.errors import BackendError
@@ -42,15 +41,6 @@ def test_rectangles_cover_their_boxes(seed: int, side: int) -> None:
         rows, columns = mask.nonzero(as_tuple=True)
         assert int(columns.min()) == int(low[0] // 2) and int(rows.min()) == int(low[1] // 2)
         assert int(rows.max()) == int(-(-high[1] // 2)) - 1
-
-
-def test_positions_see_one_axis_each() -> None:
-    torch.manual_seed(0)
-    sam = Sam(SAM_NANO)
-    place_positions(sam)
-    matrix = sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
-    assert bool(((matrix != 0).sum(0) == 1).all())
-    assert sorted(matrix[0][matrix[0] > 0].tolist()) == sorted(matrix[1][matrix[1] > 0].tolist())
 
 
 def test_cartoons_keep_shapes_and_drop_pixels(two_objects: Sample) -> None:
@@ -89,6 +79,25 @@ def test_patches_without_class_cost_nothing() -> None:
         class_map_loss(head, tokens, shares), class_map_loss(head, moved, shares)
     )
     assert class_map_loss(head, tokens, torch.zeros(1, 6, len(CLASSES))).item() == 0
+
+
+def test_sixteenths_of_a_patch_are_named_in_the_order_of_the_shares() -> None:
+    classes = np.zeros((16, 16), np.uint8)
+    classes[2:4, 14:] = 5
+    shares = class_shares(classes, 2)
+    assert np.argwhere(shares[:, 5] == 1).tolist() == [[1 * 8 + 7]]
+    head = FineMap(2)
+    first, _, second = head.layers
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.zero_()
+        first.get_parameter("weight")[0, 0, 0, 1] = 4.0  # the upper right quarter
+        second.get_parameter("weight")[0, 5, 1, 1] = 1.0  # its lower right quarter is a car
+    embeddings = torch.zeros(1, 2, 2, 2)
+    embeddings[0, 0, 0, 1] = 1.0
+    logits = head(embeddings)[0]
+    assert logits.shape == shares.shape
+    assert logits[:, 5].argmax() == 1 * 8 + 7 and int((logits != 0).sum()) == 1
 
 
 def test_whitened_patches_show_texture(shards: ShardSet) -> None:

@@ -7,7 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from t2s_export.architectures.clip import CLIP_NANO, Clip
 from t2s_export.architectures.sam import SAM_NANO, Sam
 from t2s_export.architectures.sam.image_encoder import ImageEncoder
 from t2s_export.nano.augment import augment, centre_frame, objects_of
@@ -18,9 +20,11 @@ from t2s_export.nano.labels import full_labels, sample_labels
 from t2s_export.nano.models import LOCAL_CELLS
 from t2s_export.nano.sam_prompts import PromptGroup, localised, regions_of, sample_prompts
 from t2s_export.nano.sam_stage import LOCAL_WINDOWS, SamStage, mask_losses
+from t2s_export.nano.sam_start import is_taught, start_from_clip
 from t2s_export.nano.windowed_sam import Prompts, WindowedSam
+from t2s_rt.errors import UsageError
 
-SMALL = dataclasses.replace(SAM_NANO, image_size=128, depth=2, global_blocks=(1,), global_rows=4)
+SMALL = dataclasses.replace(SAM_NANO, image_size=128, depth=2, global_blocks=(1,), window_size=8)
 
 
 def test_augmented_truth_follows_the_pixels(two_objects: Sample) -> None:
@@ -154,7 +158,7 @@ def test_losses_of_both_stages_reach_their_models(shards: ShardSet) -> None:
     sam, clip = SamStage(shards), ClipStage(shards)
     for stage in (sam, clip):
         model = stage.build()
-        loss, parts = stage.losses(model, stage.batch(np.random.default_rng(0), 0.5))  # type: ignore[arg-type]
+        loss, parts = stage.losses(model, stage.batch(np.random.default_rng(0), 0.6))  # type: ignore[arg-type]
         loss.backward()  # type: ignore[no-untyped-call]
         assert bool(torch.isfinite(loss)) and all(np.isfinite(v) for v in parts.values())
         trained = [p.grad is not None for p in model.parameters() if p.requires_grad]
@@ -164,20 +168,21 @@ def test_losses_of_both_stages_reach_their_models(shards: ShardSet) -> None:
 def test_windows_grow_to_the_frame_and_targets_are_half_of_them(shards: ShardSet) -> None:
     stage = SamStage(shards)
     sides = []
-    for spent in (0.3, 0.7, 0.95, 1.0):
+    for spent in (0.3, 0.5, 0.75, 0.95):
         batch = stage.batch(np.random.default_rng(0), spent)
         side = batch.side
         sides.append(side)
         assert batch.images.shape[1:] == (side, side, 3)
         assert batch.shares is not None
+        assert bool(batch.prompts[0]) == (spent > 0.4)
         for group in batch.prompts[0]:
             seen = side if group.window is None else LOCAL_CELLS * SAM_NANO.patch_size
             assert group.masks.shape[1:] == (seen // 2, seen // 2)
             assert group.window is None or (group.boxes and batch.corner is None)
         assert (batch.corner is None) == (side == SAM_NANO.image_size)
-        assert batch.shares.shape[1:] == ((side // 8) ** 2, CLASSES)
+        assert batch.shares.shape[1:] == ((side // 2) ** 2, CLASSES)
         assert float(batch.shares.sum(-1).max()) <= 1.0 + 1e-5
-    assert sides == [128, 256, SAM_NANO.image_size, SAM_NANO.image_size]
+    assert sides == [192, 192, 384, SAM_NANO.image_size]
 
 
 def test_the_first_minutes_train_the_decoder_on_rectangles(shards: ShardSet) -> None:
@@ -192,6 +197,47 @@ def test_the_first_minutes_train_the_decoder_on_rectangles(shards: ShardSet) -> 
         if name.startswith("image_encoder."):
             assert parameter.grad is None
     assert model.mask_decoder.mask_tokens.weight.grad is not None  # type: ignore[union-attr]
+
+
+def test_sam_starts_with_what_clip_knows() -> None:
+    torch.manual_seed(3)
+    clip, sam = Clip(CLIP_NANO).eval(), Sam(SAM_NANO).eval()
+    start_from_clip(sam, clip)
+    encoder = sam.image_encoder
+    assert isinstance(encoder, ImageEncoder)
+    image = torch.randint(0, 256, (1, SAM_NANO.image_size, SAM_NANO.image_size, 3)).float()
+    window = CLIP_NANO.image_size
+    tokens: list[Tensor] = []
+    blocks = encoder.blocks
+    hook = blocks[0].register_forward_pre_hook(lambda _, inputs: tokens.append(inputs[0]))
+    with torch.no_grad():
+        sam.encode(image)
+        hook.remove()
+        corner = image[:, window : 2 * window, window : 2 * window]
+        theirs = clip.visual.tokens(corner)[:, 1:]
+        grid = CLIP_NANO.grid
+        own = tokens[0][:, grid : 2 * grid, grid : 2 * grid]
+        # at the window's edge CLIP's stem sees zeros, and SAM's the neighbouring window
+        inner = (slice(None), slice(6, 18), slice(6, 18))
+        torch.testing.assert_close(own[inner], theirs.view_as(own)[inner], rtol=1e-4, atol=1e-4)
+        block = clip.visual.transformer.blocks[1]
+        normed = block.ln_1(own.flatten(1, 2))
+        wanted = block.attn.merge(block.attn.attend(*block.attn.project(normed)))
+        found = blocks[1].attn(blocks[1].norm1(own))  # type: ignore[operator]
+        torch.testing.assert_close(found.flatten(1, 2), wanted, rtol=1e-3, atol=1e-4)
+        whole = torch.randn(1, 72, 72, SAM_NANO.embed_dim)
+        torch.testing.assert_close(blocks[3](whole), whole)
+    other = Sam(SAM_NANO)
+    start_from_clip(other, clip)
+    with torch.no_grad():
+        parameters = dict(sam.named_parameters())
+        same = {n for n, p in parameters.items() if torch.equal(p, other.get_parameter(n))}
+        drawn = {n for n, p in parameters.items() if bool((p != p.flatten()[0]).any())}
+    taught = {n for n in parameters if is_taught(n)}
+    assert taught <= same
+    assert {n for n in same & drawn if n.startswith("image_encoder.")} <= taught
+    with pytest.raises(UsageError, match="of CLIP's width"):
+        start_from_clip(Sam(SMALL), clip)
 
 
 def test_small_boxes_of_whole_frames_are_decoded_where_they_lie() -> None:

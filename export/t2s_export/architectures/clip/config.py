@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from t2s_export.architectures.stem import check_stem
 from t2s_rt.errors import UsageError
 
 __all__ = ["CLIP_NANO", "VIT_B_16", "VIT_B_32", "VIT_L_14", "VIT_L_14_336", "ClipConfig"]
@@ -71,11 +72,7 @@ class ClipConfig:
                     f"ClipConfig: expected {name} to be a multiple of {divisor_name} = {divisor}, "
                     f"found {value}; change one of the two"
                 )
-        if self.stem and 2 ** (len(self.stem) + 1) != self.patch_size:
-            raise UsageError(
-                f"ClipConfig: expected a stem of n widths to end at a patch of 2^(n + 1) pixels, "
-                f"found {len(self.stem)} widths and patch_size {self.patch_size}; change one"
-            )
+        check_stem(self.stem, self.patch_size)
         if not 1 <= self.surgery_blocks <= self.layers:
             raise UsageError(
                 f"ClipConfig: expected surgery_blocks in 1..layers = 1..{self.layers}, "

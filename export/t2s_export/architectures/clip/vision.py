@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2s_export.architectures.clip.config import PIXEL_MEAN, PIXEL_STD, ClipConfig
-from t2s_export.architectures.clip.stem import ConvolutionalStem
 from t2s_export.architectures.clip.transformer import Transformer, unit
+from t2s_export.architectures.stem import ConvolutionalStem
 from t2s_rt.errors import UsageError
 
 __all__ = ["VisionTransformer", "resize_positions"]
@@ -44,7 +44,11 @@ class VisionTransformer(nn.Module):
         width, scale = config.width, config.width**-0.5
         first, side = (config.stem[0], 2) if config.stem else (width, config.patch_size)
         self.conv1 = nn.Conv2d(3, first, side, stride=side, bias=False)
-        self.stem = ConvolutionalStem(config) if config.stem else nn.Identity()
+        self.stem = (
+            ConvolutionalStem(config.stem, width, config.stem_blocks)
+            if config.stem
+            else nn.Identity()
+        )
         self.class_embedding = nn.Parameter(scale * torch.randn(width))
         self.positional_embedding = nn.Parameter(scale * torch.randn(config.grid**2 + 1, width))
         self.ln_pre = nn.LayerNorm(width)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import TypeAlias
 
+from t2s_export.architectures.stem import check_stem
 from t2s_rt.errors import UsageError
 
 __all__ = [
@@ -96,6 +97,9 @@ class SamConfig(DecoderConfig):
         mlp_ratio: hidden width of the encoder's MLPs over ``embed_dim``.
         global_rows: rows of queries that a global block treats at a time in the exported graph,
             so that the block of scores stays in cache; must divide the grid.
+        stem: widths of a convolutional stem before the tokens, as ``ClipConfig`` has it, and a norm
+            after their positions; empty for one convolution, as all published models have.
+        stem_blocks: residual convolutions at each of the stem's strides but the first.
 
     Raises:
         UsageError: sizes that do not divide.
@@ -108,12 +112,15 @@ class SamConfig(DecoderConfig):
     window_size: int
     mlp_ratio: int = 4
     global_rows: int = 4
+    stem: tuple[int, ...] = ()
+    stem_blocks: int = 0
 
     def __post_init__(self) -> None:
         """Refuse sizes that do not divide."""
         super().__post_init__()
         self._check_multiple("embed_dim", self.embed_dim, "num_heads", self.num_heads)
         self._check_multiple("grid", self.grid, "global_rows", self.global_rows)
+        check_stem(self.stem, self.patch_size)
 
 
 @dataclass(frozen=True)
@@ -174,17 +181,23 @@ SAM_VIT_H = SamConfig(1024, 16, 1280, 32, 16, (7, 15, 23, 31), 14, global_rows=8
 SAM_NANO = SamConfig(
     image_size=576,
     patch_size=8,
-    embed_dim=80,
-    depth=6,
-    num_heads=2,
-    global_blocks=(5,),
-    window_size=8,
-    out_channels=64,
+    embed_dim=128,
+    depth=4,
+    num_heads=4,
+    global_blocks=(3,),
+    window_size=24,
+    out_channels=128,
     decoder_heads=4,
-    decoder_mlp_dim=128,
+    decoder_mlp_dim=256,
     iou_hidden_dim=64,
+    stem=(32, 64),
+    stem_blocks=2,
 )
-"""The model that the project trains itself: 72 x 72 tokens of 8 px, no window padding."""
+"""The model that the project trains itself: 72 x 72 tokens of 8 px, no window padding.
+
+Its windows and widths are those of nano's CLIP, from whose trunk it starts: what ends where is
+learnt far sooner by an encoder that knows what is there.
+"""
 MOBILE_SAM = MobileSamConfig(
     1024,
     16,

@@ -132,14 +132,16 @@ class FoldedVit(nn.Module):
     def __init__(self, encoder: ImageEncoder) -> None:
         super().__init__()
         config = encoder.config
-        self.patch_size, self.grid, self.dim = config.patch_size, config.grid, config.embed_dim
         patch = encoder.patch_embed.proj
+        self.stride, self.dim = patch.stride, config.embed_dim
         weight = patch.weight.detach() / encoder.std[:, None, None]
         bias = cast(Tensor, patch.bias).detach() - (weight * encoder.mean[:, None, None]).sum(
             (1, 2, 3)
         )
         self.register_buffer("weight", weight, persistent=False)
         self.register_buffer("bias", bias, persistent=False)
+        self.stem = copy.deepcopy(encoder.patch_embed.stem)
+        self.norm_pre = copy.deepcopy(encoder.norm_pre)
         self.register_buffer("positions", encoder.pos_embed.detach().clone(), persistent=False)
         self.blocks = nn.ModuleList(
             _FoldedBlock(cast(EncoderBlock, block), config) for block in encoder.blocks
@@ -149,8 +151,8 @@ class FoldedVit(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Map uint8 ``[B, H, W, 3]`` RGB to ``[B, C, h, w]``."""
         x = image.permute(0, 3, 1, 2).to(self.weight.dtype)
-        x = F.conv2d(x, self.weight, self.bias, stride=self.patch_size)
-        x = x.permute(0, 2, 3, 1) + self.positions
+        x = self.stem(F.conv2d(x, self.weight, self.bias, stride=self.stride))
+        x = self.norm_pre(x.permute(0, 2, 3, 1) + self.positions)
         # rows of tokens: a product of two matrices takes its bias along, one of more axes does not
         x = x.reshape(-1, self.dim)
         for block in self.blocks:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from t2s_export.architectures.sam.config import PIXEL_MEAN, PIXEL_STD, SamConfig
 from t2s_export.architectures.sam.global_attention import global_attention
 from t2s_export.architectures.sam.layers import build_neck
+from t2s_export.architectures.stem import ConvolutionalStem
 
 __all__ = [
     "DecomposedAttention",
@@ -76,7 +77,7 @@ def attend(
     return torch.matmul(weights, v)
 
 
-_LARGEST_PLAIN = 16
+_LARGEST_PLAIN = 24
 """Grids up to this side keep their scores for autograd: windows are small and many."""
 
 
@@ -152,15 +153,22 @@ class EncoderBlock(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """The strided convolution that makes tokens of patches."""
+    """The strided convolution that makes tokens of patches, or one with a stem behind it."""
 
-    def __init__(self, patch_size: int, dim: int) -> None:
+    def __init__(self, config: SamConfig) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, dim, patch_size, stride=patch_size)
+        dim = config.embed_dim
+        first, side = (config.stem[0], 2) if config.stem else (dim, config.patch_size)
+        self.proj = nn.Conv2d(3, first, side, stride=side)
+        self.stem = (
+            ConvolutionalStem(config.stem, dim, config.stem_blocks)
+            if config.stem
+            else nn.Identity()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a normalised image ``[B, 3, H, W]`` to tokens ``[B, h, w, C]``."""
-        return cast(Tensor, self.proj(x)).permute(0, 2, 3, 1)
+        return cast(Tensor, self.stem(self.proj(x))).permute(0, 2, 3, 1)
 
 
 class ImageEncoder(nn.Module):
@@ -170,9 +178,10 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.config = config
         dim = config.embed_dim
-        self.patch_embed = PatchEmbed(config.patch_size, dim)
+        self.patch_embed = PatchEmbed(config)
         self.pos_embed = nn.Parameter(torch.empty(1, config.grid, config.grid, dim))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        self.norm_pre = nn.LayerNorm(dim) if config.stem else nn.Identity()
         self.blocks = nn.ModuleList(
             EncoderBlock(config, 0 if index in config.global_blocks else config.window_size)
             for index in range(config.depth)
@@ -194,7 +203,7 @@ class ImageEncoder(nn.Module):
             ``[B, C, h, w]`` image embedding.
         """
         x = (image.to(self.mean.dtype) - self.mean) / self.std
-        x = self.patch_embed(x.permute(0, 3, 1, 2)) + self.pos_embed
+        x = self.norm_pre(self.patch_embed(x.permute(0, 3, 1, 2)) + self.pos_embed)
         for block in self.blocks:
             x = block(x)
         return cast(Tensor, self.neck(x.permute(0, 3, 1, 2)))

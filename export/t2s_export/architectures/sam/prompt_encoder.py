@@ -40,7 +40,9 @@ class RandomPositions(nn.Module):
         matrix = self.positional_encoding_gaussian_matrix
         # 2 pi (2 (xy + shift) / size - 1) M
         start = (2.0 * math.pi) * (2.0 * shift / size - 1.0) * matrix.sum(0)
-        angles = xy @ ((4.0 * math.pi / size) * matrix) + start
+        # bfloat16 would round a place in the frame to about a pixel
+        with torch.autocast(xy.device.type, enabled=False):
+            angles = xy @ ((4.0 * math.pi / size) * matrix) + start
         return torch.cat([angles.sin(), angles.cos()], -1)
 
 

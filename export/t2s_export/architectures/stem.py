@@ -1,35 +1,49 @@
 """A convolutional stem in the place of most of the patch convolution.
 
 Xiao et al., Early Convolutions Help Transformers See Better (2021), with pre-activation residual
-blocks (He et al. 2016) and layer norms over channels. No published CLIP has one; its weights are
-extra names, ``visual.stem.*``.
+blocks (He et al. 2016) and layer norms over channels. No published CLIP or SAM has one; its weights
+are extra names, ``visual.stem.*`` and ``image_encoder.patch_embed.stem.*``.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from t2s_export.architectures.clip.config import ClipConfig
+from t2s_rt.errors import UsageError
 
-__all__ = ["ConvolutionalStem"]
+__all__ = ["ConvolutionalStem", "check_stem"]
+
+
+def check_stem(stem: tuple[int, ...], patch_size: int) -> None:
+    """Refuse a stem whose strides do not come to a patch.
+
+    Raises:
+        UsageError: n widths that do not end at a patch of 2^(n + 1) pixels.
+    """
+    if stem and 2 ** (len(stem) + 1) != patch_size:
+        raise UsageError(
+            f"expected a stem of n widths to end at a patch of 2^(n + 1) pixels, found {len(stem)} "
+            f"widths and patch_size {patch_size}; change one"
+        )
 
 
 class ConvolutionalStem(nn.Module):
     """Features at 2 pixels to features at the patch size.
 
     Args:
-        config: sizes with a stem.
+        stem: widths, each at twice the stride of the one before, the first at 2 pixels.
+        width: of the tokens.
+        blocks: residual convolutions at each stride but the first.
     """
 
-    def __init__(self, config: ClipConfig) -> None:
+    def __init__(self, stem: tuple[int, ...], width: int, blocks: int) -> None:
         super().__init__()
-        widths = (*config.stem[1:], config.width)
         self.stages = nn.ModuleList(
-            _Stage(before, after, config.stem_blocks)
-            for before, after in zip(config.stem, widths, strict=True)
+            _Stage(before, after, blocks) for before, after in pairwise((*stem, width))
         )
 
     def forward(self, x: Tensor) -> Tensor:
