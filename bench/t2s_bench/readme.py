@@ -1,7 +1,8 @@
 """The README's figures from the records in ``bench/records``, between its markers.
 
-A section begins with ``<!-- figures: NAME -->`` and ends with ``<!-- end of figures -->``; what is
-between is written here and nowhere else, so that no figure is copied by hand.
+A section begins with ``<!-- figures: NAME -->``, or with ``<!-- figures: NAME of RECORD -->``
+where several machines have a record of one bench, and ends with ``<!-- end of figures -->``; what
+is between is written here and nowhere else, so that no figure is copied by hand.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from t2s_rt.errors import UsageError
 __all__ = ["render_readme", "write_readme"]
 
 _SECTION = re.compile(
-    r"(?P<head><!-- figures: (?P<name>\w+) -->\n).*?(?P<tail><!-- end of figures -->)", re.S
+    r"(?P<head><!-- figures: (?P<name>\w+)(?: of (?P<record>\w+))? -->\n)"
+    r".*?(?P<tail><!-- end of figures -->)",
+    re.S,
 )
 _RECORDS = {"headline": "models", "stages": "models", "speed": "run"}
 """Sections whose record has another name."""
@@ -53,7 +56,7 @@ def render_readme(text: str, records: Path) -> str:
 
     def section(found: re.Match[str]) -> str:
         name = found["name"]
-        path = records / f"{_RECORDS.get(name, name)}.json"
+        path = records / f"{found['record'] or _RECORDS.get(name, name)}.json"
         if name not in _SECTIONS or not path.is_file():
             raise UsageError(
                 f"README section of figures {name!r}: expected one of {sorted(_SECTIONS)} with a "

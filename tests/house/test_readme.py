@@ -63,6 +63,16 @@ def test_a_section_without_a_record_is_told(tmp_path: Path) -> None:
         render_readme("<!-- figures: nano -->\nold\n<!-- end of figures -->\n", tmp_path)
 
 
+def test_one_bench_may_have_a_record_of_each_machine(tmp_path: Path) -> None:
+    other = (ROOT / "bench" / "records" / "scenes.json").read_text()
+    (tmp_path / "scenes_other.json").write_text(other)
+    page = "<!-- figures: scenes of scenes_other -->\nold\n<!-- end of figures -->\n"
+    written = render_readme(page, tmp_path)
+    assert written.startswith("<!-- figures: scenes of scenes_other -->\nOne core draws")
+    with pytest.raises(UsageError, match=r"scenes\.json"):
+        render_readme(page.replace(" of scenes_other", ""), tmp_path)
+
+
 def test_links_inside_the_repository_resolve() -> None:
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):

@@ -102,8 +102,8 @@ def int8_table(record: dict[str, Any]) -> str:
         f"(random weights). Calibration on {record['images']} tiles took "
         f"{record['seconds'] / 60:.1f} min and {record['peak_rss_bytes'] / 2**30:.1f} GiB.\n\n"
         + table(("operator", "ms in fp32", "ms in int8"), rows)
-        + f"\n\n`t2s-rt bench int8 --model {record['model']} --images {record['images']} -o "
-        f"bench/records/int8.json`; {one_line(record['machine'])}."
+        + f"\n\n`t2s-rt bench int8 --model {record['model']} --images {record['images']}`; "
+        f"{one_line(record['machine'])}."
     )
 
 

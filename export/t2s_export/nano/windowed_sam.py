@@ -1,9 +1,9 @@
 """Training SAM on an aligned window of its frame: a quarter of the tokens, the same weights.
 
-At nano size the global attention and the prompts' masks over 64 × 64 tokens cost most of a step.
-A window of 32 × 32 tokens at a multiple of the attention window sees the same windowed attention,
-the same absolute positions and the same relative ones, only fewer of them. The last part of the
-training uses whole frames.
+At nano size the prompts' masks over 72 × 72 tokens cost most of a step, and so would attention
+over the whole grid. A window of 24 × 24 tokens at a multiple of the attention window sees the same
+windowed attention, the same absolute positions and the same relative ones, only fewer of them.
+The last part of the training uses whole frames.
 """
 
 from __future__ import annotations
