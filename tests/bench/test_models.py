@@ -33,7 +33,7 @@ from t2s_rt.errors import MissingExtraError, UsageError
 ROOT = Path(__file__).parents[2]
 
 
-def small_case(change: str = "") -> Case:
+def small_case(change: str = "", *, boxes: bool = False) -> Case:
     """SAM's decoder at a small size; ``change`` names a tensor that differs in ours."""
     original = originals.sam_like(SMALL)
     randomise_deep(original, 1)
@@ -45,7 +45,8 @@ def small_case(change: str = "") -> Case:
     original.requires_grad_(False)
     grid = SMALL.grid
     embedding = torch.randn(1, 32, grid, grid, generator=torch.Generator().manual_seed(2))
-    return decoder_case(original, MaskDecoderGraph(ours), embedding, SMALL.image_size, boxes=False)
+    graph = MaskDecoderGraph(ours)
+    return decoder_case(original, graph, embedding, SMALL.image_size, boxes=boxes)
 
 
 @pytest.fixture(scope="module")

@@ -112,6 +112,25 @@ def test_bytes_and_classes() -> None:
     assert (op_class("FusedMatMul"), op_class("Add")) == ("matrix products", "elementwise")
 
 
+@pytest.mark.parametrize(
+    ("left", "right", "out", "summed"),
+    [
+        ((20, 4, 256), (4, 256, 32), (4, 20, 32), 256),  # transBatchA
+        ((20, 40, 256), (40, 256, 32), (40, 20, 32), 256),
+        ((4, 20, 256), (256, 4, 32), (4, 20, 32), 256),  # transBatchB
+        ((1, 5, 8), (4, 8, 2), (4, 5, 2), 8),
+        ((5, 8), (4, 8, 2), (4, 5, 2), 8),
+        ((4, 8, 5), (4, 2, 8), (4, 5, 2), 8),  # both transposed
+    ],
+)
+def test_the_summed_length_is_the_one_both_operands_hold(
+    left: tuple[int, ...], right: tuple[int, ...], out: tuple[int, ...], summed: int
+) -> None:
+    inputs = Tensor("float", left), Tensor("float", right)
+    node = NodeRun("n", "FusedMatMul", 0.0, inputs, (Tensor("float", out),))
+    assert flops(node) == 2 * math.prod(out) * summed
+
+
 def test_impossible_shapes_are_refused() -> None:
     tensors = (Tensor("float", (5, 7)), Tensor("float", (7, 2)))
     wrong = NodeRun("n", "MatMul", 0.0, tensors, (Tensor("float", (4, 2)),))

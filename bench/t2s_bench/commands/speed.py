@@ -11,6 +11,7 @@ from t2s_bench.errors import RegressionError
 from t2s_bench.speed import PARTS
 from t2s_rt.cli._needs import need_packages
 from t2s_rt.cli._options import backend_opt, bundle_opt, precision_opt, route_opt, threads_opt
+from t2s_rt.errors import UsageError
 from t2s_rt.routes import DEFAULT_ROUTE, ROUTES, RouteName
 
 __all__ = ["compare", "rewrites", "roofline", "run", "versus"]
@@ -155,8 +156,20 @@ def versus(first: str, second: str, route: RouteName, repeat: int, output: Path 
 @click.option(
     "--repeat", type=click.IntRange(1), default=5, show_default=True, help="Runs of each graph."
 )
+@click.option(
+    "--models",
+    metavar="A,B",
+    help="Instead of a bundle: official models at full size with random weights, as sam_vit_b, "
+    "mobile_sam, swin_t, ViT-B-16. Needs the extra [export] and the original packages "
+    "(tests/oracles/requirements.txt).",
+)
 def roofline(
-    bundle: Path | None, roles: list[str] | None, threads: int, repeat: int, output: Path | None
+    bundle: Path | None,
+    roles: list[str] | None,
+    threads: int,
+    repeat: int,
+    models: str | None,
+    output: Path | None,
 ) -> None:
     """How much of the machine each graph uses, and where the rest goes.
 
@@ -169,7 +182,18 @@ def roofline(
     from t2s_bench.roofline.tables import roofline_tables
 
     need_packages("bench roofline", "onnx", "onnxruntime")
-    record = measure_roofline(bundle, threads=threads, repeat=repeat, roles=roles)
+    if models is None:
+        record = measure_roofline(bundle, threads=threads, repeat=repeat, roles=roles)
+    else:
+        if bundle is not None or roles is not None:
+            raise UsageError(
+                "expected either --models or a bundle's graphs, found both; leave out one"
+            )
+        need_packages("bench roofline --models", "torch", "onnx", "onnxruntime")
+        from t2s_bench.roofline.full_size import measure_full_size
+
+        names = [name.strip() for name in models.split(",") if name.strip()]
+        record = measure_full_size(names, threads=threads, repeat=repeat)
     click.echo(roofline_tables(record))
     if output is not None:
         write_record(record, output)

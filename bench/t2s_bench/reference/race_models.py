@@ -28,9 +28,9 @@ from t2s_bench.reference.race_parts import (
 from t2s_bench.reference.sam import SAM_FILES, build_original, official_state, sam_like
 from t2s_bench.reference.text2seg import ClipPart, DetectorPart
 from t2s_bench.reference.weights import randomise_deep
+from t2s_bench.reference.written import write_graph
 from t2s_bench.side_by_side import RaceRoute
 from t2s_bench.side_by_side.counted import counted
-from t2s_engines.graphs.files import save_model
 from t2s_export.architectures.clip import Clip, ClipDenseGraph, ClipImageGraph, ClipPatchesGraph
 from t2s_export.architectures.grounding_dino import DetectorGraph, GroundingDino
 from t2s_export.architectures.sam import MaskDecoderGraph, MaskEncoderGraph, Sam, SamConfig
@@ -41,8 +41,8 @@ from t2s_export.nano_bundle import CLIP_IMAGE_SIZE
 from t2s_export.official.presets import clip_window
 from t2s_export.parity_cases import image_cases
 from t2s_rt.backends import Session, open_session
-from t2s_rt.bundle import GraphEntry, file_record, load_bundle
-from t2s_rt.contracts import OPSET, Role
+from t2s_rt.bundle import GraphEntry, load_bundle
+from t2s_rt.contracts import Role
 from t2s_rt.models import Models
 from t2s_rt.prompts import PromptPack
 from t2s_rt.prompts.pack import unit_rows
@@ -315,11 +315,4 @@ def _write(
     image_size: tuple[int, int] | None = None,
 ) -> GraphEntry:
     """Export a graph as ``t2s-rt export`` does, without its proof: the race compares results."""
-    exported = export_graph(role, module, example)
-    path = folder / f"{role}.onnx"
-    files = save_model(exported.to_model(), path)
-    records = tuple(file_record(folder, file.name) for file in files)
-    return GraphEntry(
-        role, "fp32", path, records[0].sha256, exported.inputs, exported.outputs,
-        image_size, OPSET, {}, files=records,
-    )  # fmt: skip
+    return write_graph(export_graph(role, module, example), folder, image_size)

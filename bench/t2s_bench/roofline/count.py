@@ -115,15 +115,34 @@ def _product(node: NodeRun) -> int:
 
 
 def _summed(node: NodeRun) -> int:
-    """The summed length: transposed or not, it and the rows are the left's two last axes."""
-    left, out = node.inputs[0].shape, node.outputs[0].shape
-    pair, rows = left[-2] * left[-1], out[-2]
-    if rows and pair % rows:
+    """The summed length, which both operands hold."""
+    out = node.outputs[0].shape
+    left = _lengths(node.inputs[0].shape, out[-2], math.prod(out[:-1]), len(out))
+    right = next((t.shape for t in node.inputs[1:2] if len(t.shape) >= 2), None)
+    if right is not None:
+        other = _lengths(right, out[-1], math.prod(out[:-2]) * out[-1], len(out))
+        left = [length for length in left if length in other]
+    if not left:
         raise InternalError(
             f"{node.name}: expected shapes of a matrix product, found {_shapes(node.inputs)} "
             f"to {_shapes(node.outputs)}"
         )
-    return pair // rows if rows else 0
+    return left[0]
+
+
+def _lengths(shape: tuple[int, ...], own: int, whole: int, axes: int) -> list[int]:
+    """Summed lengths that an operand may have.
+
+    Transposed or not, its two last axes are that length and its ``own`` of the output's. Where
+    ONNX Runtime moved an axis of the batch between them (FusedMatMul's ``transBatchA``), all of
+    it is that length and the ``whole`` of the output's that it decides.
+    """
+    if not own or not whole:
+        return [0]
+    found = [pair // own] if (pair := shape[-2] * shape[-1]) % own == 0 else []
+    if len(shape) == axes and math.prod(shape) % whole == 0:
+        found.append(math.prod(shape) // whole)
+    return found
 
 
 def _size(tensor: Tensor) -> int:

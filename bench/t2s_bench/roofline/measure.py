@@ -20,7 +20,7 @@ from t2s_engines.verify.tiles import synthetic_tiles
 from t2s_rt.backends import open_session
 from t2s_rt.bundle import GraphEntry, load_bundle
 
-__all__ = ["graph_roofline", "measure_roofline"]
+__all__ = ["graph_roofline", "largest_gains", "measure_roofline", "roofline_record"]
 
 _BACKEND = "onnxruntime-cpu"
 _MOST_GAINS = 20
@@ -55,24 +55,42 @@ def measure_roofline(
     bundle = load_bundle(bundle_path)
     calls = largest_calls(bundle, default_pack(bundle), synthetic_tiles(bundle, 1)[0], roles)
     peaks = measure_peaks(threads)
-    graphs, gains = {}, []
+    graphs: dict[str, Any] = {}
+    gains: list[dict[str, Any]] = []
     for role, (call, count) in track(sorted(calls.items()), "graphs", transient=True):
         graphs[role], nodes = graph_roofline(
             bundle.graph(role, "fp32"), call.feeds, peaks, threads, repeat
         )
         graphs[role].update(rows=len(call), calls_per_tile=count)
-        gains += [{"graph": role, **gain} for gain in _gains(nodes, peaks)]
-    gains.sort(key=lambda gain: -gain["gain_s"])
+        gains += [{"graph": role, **gain} for gain in largest_gains(nodes, peaks)]
+    return roofline_record(
+        peaks,
+        threads,
+        graphs,
+        gains,
+        bundle=bundle.name,
+        command="t2s-rt bench roofline",
+        machine=describe_machine(),
+    )
+
+
+def roofline_record(
+    peaks: Peaks,
+    threads: int,
+    graphs: Mapping[str, Any],
+    gains: Sequence[dict[str, Any]],
+    **more: Any,
+) -> dict[str, Any]:
+    """The record of some graphs, with what is most to gain in any of them."""
     return {
         "what": "share of the machine's peaks by graph and class of operators, fp32",
-        "bundle": bundle.name,
         "backend": _BACKEND,
         "threads": threads,
         "peak_flops": peaks.flops,
         "peak_bandwidth": peaks.bandwidth,
-        "graphs": graphs,
-        "gains": gains[:_MOST_GAINS],
-        "machine": describe_machine(),
+        "graphs": dict(graphs),
+        "gains": sorted(gains, key=lambda gain: -gain["gain_s"])[:_MOST_GAINS],
+        **more,
     }
 
 
@@ -130,7 +148,7 @@ def _class_record(nodes: Sequence[NodeRun], total: float, peaks: Peaks) -> dict[
     }
 
 
-def _gains(nodes: Sequence[NodeRun], peaks: Peaks) -> list[dict[str, Any]]:
+def largest_gains(nodes: Sequence[NodeRun], peaks: Peaks) -> list[dict[str, Any]]:
     """Time above the roof by operator and shape: what a perfect kernel, or none, would save."""
     groups: dict[tuple[str, tuple[int, ...]], list[NodeRun]] = {}
     for node in nodes:

@@ -18,8 +18,10 @@ def roofline_tables(record: Mapping[str, Any]) -> str:
         f"{record['peak_flops'] / 1e9:.0f} GFLOP/s (float32 matrix product), "
         f"{record['peak_bandwidth'] / 1e9:.1f} GB/s (copy). Single graphs, not a whole map."
     )
+    wanted = any("target" in found for found in record["graphs"].values())
+    shares = ("share of peak", "wanted") if wanted else ("share of peak",)
     graphs = table(
-        ("graph", "rows", "GFLOP", "ms", "share of peak", "nodes in the file", "nodes that ran"),
+        ("graph", "rows", "GFLOP", "ms", *shares, "nodes in the file", "nodes that ran"),
         (
             (
                 role,
@@ -27,6 +29,7 @@ def roofline_tables(record: Mapping[str, Any]) -> str:
                 f"{found['flops'] / 1e9:.2f}",
                 f"{found['seconds'] * 1e3:.1f}",
                 f"{found['share_of_peak']:.0%}",
+                *([_target(found)] if wanted else []),
                 str(found["nodes"]),
                 str(found["nodes_run"]),
             )
@@ -65,6 +68,15 @@ def roofline_tables(record: Mapping[str, Any]) -> str:
     )
     note = (
         "A share of peak GB/s above 100 % means that the data came from a cache. "
-        f"`t2s-rt bench roofline`; {one_line(record['machine'])}."
+        f"`{record['command']}`; {one_line(record['machine'])}."
     )
     return "\n\n".join([head, graphs, classes, gains, note])
+
+
+def _target(found: Mapping[str, Any]) -> str:
+    """The share that is wanted, and whether it is reached; as the table rounds."""
+    target = found.get("target")
+    if target is None:
+        return "-"
+    reached = round(found["share_of_peak"], 2) >= target
+    return f"{target:.0%}: {'reached' if reached else 'not reached'}"
