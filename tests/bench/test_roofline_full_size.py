@@ -64,7 +64,7 @@ def test_the_longest_key_names_the_target(name: str, wanted: float | None) -> No
 def test_models_that_there_are_not_are_refused(names: str) -> None:
     result = CliRunner().invoke(bench, ["roofline", "--models", names])
     assert isinstance(result.exception, UsageError)
-    assert "expected models of sam_vit_b" in str(result.exception)
+    assert "expected models out of sam_vit_b" in str(result.exception)
 
 
 def test_a_bundle_and_models_together_are_refused() -> None:

@@ -190,9 +190,11 @@ def roofline(
                 "expected either --models or a bundle's graphs, found both; leave out one"
             )
         need_packages("bench roofline --models", "torch", "onnx", "onnxruntime")
+        from t2s_bench.inputs import known_names
+        from t2s_bench.models.measure import MODELS
         from t2s_bench.roofline.full_size import measure_full_size
 
-        names = [name.strip() for name in models.split(",") if name.strip()]
+        names = known_names("models", models, tuple(MODELS))
         record = measure_full_size(names, threads=threads, repeat=repeat)
     click.echo(roofline_tables(record))
     if output is not None:

@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from t2s_bench.machine import describe_machine
-from t2s_bench.models.measure import MODELS, cases
+from t2s_bench.models.measure import cases
 from t2s_bench.reference.case import Case
 from t2s_bench.reference.written import write_graph
 from t2s_bench.roofline.measure import graph_roofline, largest_gains, roofline_record
 from t2s_bench.roofline.peaks import Peaks, measure_peaks
-from t2s_rt.errors import UsageError
 
 __all__ = ["TARGETS", "measure_full_size", "target_of"]
 
@@ -30,19 +29,6 @@ TARGETS = {
 }
 """Share of the peak that the project wants, by the longest key that a graph's name holds."""
 _CLIP_GRAPHS = ("clip_dense", "clip_image")
-
-
-def _check(models: Sequence[str]) -> None:
-    """Refuse names that no official model has.
-
-    Raises:
-        UsageError: naming them, and those there are.
-    """
-    unknown = [name for name in models if name not in MODELS]
-    if unknown or not models:
-        raise UsageError(
-            f"expected models of {', '.join(MODELS)}; found {', '.join(unknown) or 'none'}"
-        )
 
 
 def measure_full_size(
@@ -60,10 +46,8 @@ def measure_full_size(
         ``MODEL ROLE`` and with the share that is wanted.
 
     Raises:
-        UsageError: a model that is not known.
         MissingOriginalError: an original package, which the weights come through, is missing.
     """
-    _check(models)
     graphs: dict[str, dict[str, Any]] = {}
     gains: list[dict[str, Any]] = []
     peaks = measure_peaks(threads)
