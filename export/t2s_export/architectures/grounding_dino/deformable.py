@@ -8,6 +8,7 @@ Source: Zhu et al. 2020, "Deformable DETR", arXiv:2010.04159.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,33 @@ def _total(parts: list[Tensor]) -> Tensor:
     for part in parts[1:]:
         total = total + part
     return total
+
+
+class _Corners(NamedTuple):
+    """The two cells beside each sample along one axis, and how much of it each of them gets.
+
+    Attributes:
+        cell: int32 ``[B * heads, 2, samples, Q]``, inside the level.
+        share: same shape; 0 for a cell outside the level, as GridSample pads with zeros.
+    """
+
+    cell: Tensor
+    share: Tensor
+
+
+def _corners(place: Tensor, size: Tensor, steps: Tensor) -> _Corners:
+    """Bilinear cells along one axis.
+
+    Args:
+        place: ``[B * heads, 1, samples, Q]`` in -1..1 of the frame.
+        size: float32 ``[samples, 1]``: cells of each sample's level along the axis.
+        steps: ``[2, 1, 1]``: 0 and 1.
+    """
+    place = (place + 1.0) * (0.5 * size) - 0.5
+    corner = place.floor() + steps
+    cell = torch.minimum(corner.clamp(min=0.0), size - 1.0)
+    share = (1.0 - (place - corner).abs()) * (cell == corner).to(place.dtype)
+    return _Corners(cell.to(torch.int32), share)
 
 
 class SamplingGrid(nn.Module):
@@ -54,7 +82,7 @@ class DeformableAttention(Foldable):
             offsets count cells of the level.
     """
 
-    corners: Tensor
+    steps: Tensor
     head_numbers: Tensor
 
     def __init__(self, width: int, heads: int, levels: int, points: int, boxes: bool) -> None:
@@ -67,8 +95,7 @@ class DeformableAttention(Foldable):
         self.value_proj = nn.Linear(width, width)
         self.output_proj = nn.Linear(width, width)
         self.sampling_grid = SamplingGrid()
-        corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-        self.register_buffer("corners", corners.view(4, 1, 1, 2), persistent=False)
+        self.register_buffer("steps", torch.tensor([0.0, 1.0]).view(2, 1, 1), persistent=False)
         numbers = torch.arange(heads, dtype=torch.int32)
         self.register_buffer("head_numbers", numbers, persistent=False)
         self.reset_parameters()
@@ -196,27 +223,28 @@ class DeformableAttention(Foldable):
         heads, samples, points = self.heads, self.levels * self.points, self.points
         length = grid.shape[2]
         size, columns, start = levels
-        place = (grid.reshape(-1, 1, samples, length, 2) + 1.0) * (0.5 * size) - 0.5
-        corner = place.floor() + self.corners
-        cell = torch.minimum(corner.clamp(min=0.0), size - 1.0)
-        # Samples outside the level are zero, as GridSample pads with zeros.
-        weight = (1.0 - (place - corner).abs()) * (cell == corner).to(place.dtype)
-        weight = weight[..., 0] * weight[..., 1] * attention.unsqueeze(1)
-        column, row = cell.to(torch.int32).unbind(dim=-1)
+        # x and y apart, so that every operator runs over the queries without a break
+        across, down = (
+            _corners(grid[..., axis].reshape(-1, 1, samples, length), size[..., axis], self.steps)
+            for axis in (0, 1)
+        )
+        weight = down.share.unsqueeze(2) * across.share.unsqueeze(1)
+        weight = weight.reshape(-1, 4, samples, length) * attention.unsqueeze(1)
         # One table row per (image, token, head), so that one index addresses all of them.
-        token = row * columns + column + start
-        token = token.reshape(-1, heads, 4, samples, length)
         image = torch.arange(value.shape[0], dtype=torch.int32, device=value.device)
         offset = image[:, None] * (geometry.tokens * heads) + self.head_numbers
-        index = (token * heads + offset[:, :, None, None, None]).reshape(-1, 4, samples, length)
+        rows = down.cell * (columns * heads) + start * heads
+        rows = rows.reshape(-1, heads, 2, samples, length) + offset[:, :, None, None, None]
+        index = rows.reshape(-1, 2, 1, samples, length) + (across.cell * heads).unsqueeze(1)
+        index = index.reshape(-1, 4, samples, length)
         table = value.reshape(-1, self.width // heads)
         parts = []
-        for rows, shares in zip(
+        for chosen, shares in zip(
             torch.split(index, points, dim=2),
             torch.split(weight.to(value.dtype), points, dim=2),
             strict=True,
         ):
-            found = table.index_select(0, rows.reshape(-1))
+            found = table.index_select(0, chosen.reshape(-1))
             found = found.reshape(-1, 4 * points, length, self.width // heads)
             parts.append((found * shares.reshape(-1, 4 * points, length, 1)).sum(dim=1))
         mixed = _total(parts).reshape(-1, heads, length, self.width // heads)
