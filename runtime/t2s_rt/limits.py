@@ -17,6 +17,7 @@ __all__ = [
     "LOCAL_PROMPTS_PER_CALL",
     "POINTS_PER_PROMPT",
     "PROMPTS_PER_CALL",
+    "PROMPTS_PER_CPU_CALL",
     "SMALL_MODEL_BYTES",
     "TILES_PER_CALL",
     "TOKENS_PER_CAPTION",
@@ -26,6 +27,8 @@ __all__ = [
 
 PROMPTS_PER_CALL = 32
 """Prompts of ``mask_decoder``: 32 prompts of four 256 x 256 masks are 32 MiB."""
+PROMPTS_PER_CPU_CALL = 4
+"""The same on a CPU: what few of them work on stays in its cache."""
 LOCAL_PROMPTS_PER_CALL = 8
 """Prompts of ``mask_decoder_local``."""
 POINTS_PER_PROMPT = 16

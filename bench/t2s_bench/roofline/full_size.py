@@ -17,6 +17,7 @@ from t2s_bench.reference.case import Case
 from t2s_bench.reference.written import write_graph
 from t2s_bench.roofline.measure import graph_roofline, largest_gains, roofline_record
 from t2s_bench.roofline.peaks import Peaks, measure_peaks
+from t2s_rt.limits import PROMPTS_PER_CPU_CALL
 
 __all__ = ["TARGETS", "measure_full_size", "target_of"]
 
@@ -89,7 +90,7 @@ def target_of(name: str) -> float | None:
 def _measure(
     case: Case, folder: Path, peaks: Peaks, threads: int, repeat: int
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    feeds = case.feeds
+    feeds = _as_called(case.feeds)
     entry = write_graph(case.export(), folder, _side(feeds))
     try:
         record, nodes = graph_roofline(entry, feeds, peaks, threads, repeat)
@@ -98,6 +99,14 @@ def _measure(
             (folder / file.path).unlink()
     rows = feeds["point_coords" if "point_coords" in feeds else next(iter(feeds))].shape[0]
     return {**record, "rows": rows}, largest_gains(nodes, peaks)
+
+
+def _as_called(feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The same inputs with as many prompts as the runtime hands the decoder in one call."""
+    if "point_coords" not in feeds:
+        return feeds
+    each = ("point_coords", "point_labels")
+    return {k: v[:PROMPTS_PER_CPU_CALL] if k in each else v for k, v in feeds.items()}
 
 
 def _side(feeds: dict[str, NDArray[Any]]) -> tuple[int, int] | None:

@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 
 from t2s_rt.backends import Array, DeviceArray, Session
 from t2s_rt.errors import InternalError
-from t2s_rt.limits import LOCAL_PROMPTS_PER_CALL, TILES_PER_CALL
+from t2s_rt.limits import (
+    LOCAL_PROMPTS_PER_CALL,
+    PROMPTS_PER_CALL,
+    PROMPTS_PER_CPU_CALL,
+    TILES_PER_CALL,
+)
 from t2s_rt.models.calls import images_per_call, stack_images
 from t2s_rt.models.frames import FramedImage, FrameMap
 from t2s_rt.models.local import LocalWindows
@@ -111,18 +116,23 @@ class Segmenter:
         decoder: session of a graph with the role ``mask_decoder``.
         local: session of a graph with the role ``mask_decoder_local``, which small boxes go to;
             None sends all to ``decoder``.
-        chunk: prompts in one decoder call; bounds its memory, and on a CPU few prompts keep what
-            a call works on in the caches.
+        chunk: prompts in one decoder call, which bounds its memory; None is what
+            :mod:`t2s_rt.limits` says for the decoder's device.
     """
 
     def __init__(
-        self, encoder: Session, decoder: Session, local: Session | None = None, chunk: int = 4
+        self,
+        encoder: Session,
+        decoder: Session,
+        local: Session | None = None,
+        chunk: int | None = None,
     ) -> None:
         size = encoder.entry.image_size
         if size is None:
             raise InternalError("expected a mask encoder with an image size, found none")
         self._encoder, self._frame = encoder, size
-        self._decoder = PromptDecoder(decoder, chunk)
+        usual = PROMPTS_PER_CPU_CALL if decoder.device == "cpu" else PROMPTS_PER_CALL
+        self._decoder = PromptDecoder(decoder, usual if chunk is None else chunk)
         self._local = (
             None
             if local is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -153,6 +153,18 @@ def test_chunks_keep_order_and_bound(count: int, static: int | None) -> None:
     assert len(decoder.calls) == -(-count // 7)
     chunks = list(made.decode_chunks(embedding, boxes.reshape(-1, 2, 2), np.ones((count, 2))))
     assert [len(chunk) for chunk in chunks] == [min(7, count - i) for i in range(0, count, 7)]
+
+
+@pytest.mark.parametrize(("device", "calls"), [("cpu", [4, 4, 1]), ("cuda", [9])])
+def test_a_call_holds_as_many_prompts_as_suit_the_device(
+    device: Literal["cpu", "cuda"], calls: list[int]
+) -> None:
+    encoder = FakeSession(fake_entry("mask_encoder", H=FRAME, W=FRAME, C=3, h=8, w=8, B=1), encode)
+    decoder = FakeSession(fake_entry("mask_decoder", C=3, h=8, w=8), draw, device=device)
+    made = Segmenter(encoder, decoder)
+    boxes = np.tile(np.array([0, 0, 60, 60], np.float32), (9, 1))
+    made.decode_boxes(made.encode(tile()), boxes)
+    assert [len(call["point_coords"]) for call in decoder.calls] == calls
 
 
 def test_a_static_number_of_points_is_padded() -> None:
