@@ -60,7 +60,7 @@ class OnnxRuntimeCpuSession(Session):
             self._session: Any = cache.open(entry, chosen, _PROVIDERS)
             self._note = f", {cache.note}"
         else:
-            settings = session_options(onnxruntime, chosen)
+            settings = session_options(onnxruntime, chosen, on_cpu=True)
             self._session = create_session(onnxruntime, str(entry.path), settings, _PROVIDERS)
         if entry.precision == "fp16":
             self.warnings = (_FLOAT16_WARNING,)

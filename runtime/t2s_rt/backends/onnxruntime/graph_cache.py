@@ -106,7 +106,7 @@ class GraphCache:
     def _plain(
         self, entry: GraphEntry, options: BackendOptions, providers: Sequence[Provider]
     ) -> Any:
-        settings = session_options(self._library, options)
+        settings = session_options(self._library, options, on_cpu=True)
         return create_session(self._library, str(entry.path), settings, providers)
 
     def _load(
@@ -125,7 +125,7 @@ class GraphCache:
             for name, digest in record["files"].items():
                 if sha256_file(folder / Path(name).name) != digest:
                     return None
-            settings = session_options(self._library, options)
+            settings = session_options(self._library, options, on_cpu=True)
             settings.graph_optimization_level = self._library.GraphOptimizationLevel.ORT_DISABLE_ALL
             session = create_session(self._library, str(folder / _GRAPH), settings, providers)
             check_file(entry, session)
@@ -151,7 +151,7 @@ class GraphCache:
             self.note = f"no graph cache: {folder.parent} cannot be written ({error.strerror})"
             return self._plain(entry, options, providers)
         try:
-            settings = session_options(self._library, options)
+            settings = session_options(self._library, options, on_cpu=True)
             settings.optimized_model_filepath = str(part / _GRAPH)
             for name, value in (
                 ("file_name", _WEIGHTS),

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from t2s_rt.backends.onnxruntime.shared_arena import use_shared_arena
 from t2s_rt.backends.options import BackendOptions
 from t2s_rt.bundle import GraphEntry
 from t2s_rt.errors import BackendError, BundleError, MissingExtraError
@@ -51,14 +52,22 @@ def import_onnxruntime(extra: str) -> Any:
     return onnxruntime
 
 
-def session_options(onnxruntime: Any, options: BackendOptions) -> Any:
-    """The house settings, see the top of this module."""
+def session_options(onnxruntime: Any, options: BackendOptions, *, on_cpu: bool = False) -> Any:
+    """The house settings, see the top of this module.
+
+    Args:
+        onnxruntime: the library.
+        options: whose ``threads`` count.
+        on_cpu: whether the CPU provider runs the whole graph, with the process's arena.
+    """
     settings = onnxruntime.SessionOptions()
     settings.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     settings.intra_op_num_threads = options.threads or 0
     settings.inter_op_num_threads = 1
     settings.log_severity_level = _QUIET
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if on_cpu:
+        use_shared_arena(onnxruntime, settings)
     return settings
 
 
