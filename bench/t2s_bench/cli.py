@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from t2s_bench.commands import accuracy, project, speed
+from t2s_bench.commands.detector import detector
 from t2s_bench.commands.overlap import overlap
 from t2s_bench.commands.reference import reference
 
@@ -27,6 +28,7 @@ for _command in (
     speed.versus,
     speed.roofline,
     speed.rewrites,
+    detector,
     reference,
     overlap,
     accuracy.nano,

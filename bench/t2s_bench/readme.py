@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from t2s_bench.detector_sizes import detector_sizes_tables
 from t2s_bench.machine import one_line
 from t2s_bench.models.int8 import int8_table
 from t2s_bench.models.table import headline_table, models_table, stages_table
@@ -96,6 +97,7 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "nano": _accuracy,
     "choices": choices_table,
     "overlap": overlap_table,
+    "detector": detector_sizes_tables,
     "pareto": pareto_table,
     "real": _real,
     "run": speed_headline,
