@@ -50,17 +50,23 @@ def detect_scene(
 
 
 class BoxFigures:
-    """Tallies of every detected class."""
+    """Tallies of every detected class.
 
-    def __init__(self) -> None:
-        self._pooled = {name: DetectionTally(threshold=_threshold()) for name in DETECTED}
+    Args:
+        pack: the classes, each with the score from which its boxes are shown.
+    """
+
+    def __init__(self, pack: PromptPack) -> None:
+        shown = {c.name: RouteSettings().threshold(c, "detector") for c in pack.classes}
+        self._pack = pack
+        self._pooled = {name: DetectionTally(threshold=shown[name]) for name in DETECTED}
         self._queries = {name: DetectionTally() for name in DETECTED}
         self._parts: dict[str, dict[str, dict[str, DetectionTally]]] = {"band": {}, "season": {}}
 
-    def add(self, models: Models, pack: PromptPack, scene: HeldOut) -> None:
+    def add(self, models: Models, scene: HeldOut) -> None:
         """Count one scene."""
-        boxes, scores = detect_scene(models, pack, scene)
-        names = [entry.name for entry in pack.classes]
+        boxes, scores = detect_scene(models, self._pack, scene)
+        names = [entry.name for entry in self._pack.classes]
         for name in DETECTED:
             truth, ignored = scene.boxes(name)
             # detections of ignored objects leave with them; boxes are what they are judged by
@@ -78,6 +84,10 @@ class BoxFigures:
                 tally = self._parts[kind].setdefault(value, {}).setdefault(name, DetectionTally())
                 tally.add(own[kept], own_scores[kept], truth, ignored)
 
+    def false_boxes(self, threshold: float) -> dict[str, float]:
+        """Boxes of at least this score per scene that lacks the class, by class."""
+        return {name: tally.false_boxes(threshold) for name, tally in self._pooled.items()}
+
     def record(self) -> dict[str, Any]:
         """JSON-ready figures by class; ``ap50_by_band`` and ``ap50_by_season`` beside them."""
         classes = {
@@ -94,10 +104,6 @@ class BoxFigures:
         }
         parts = {f"by_{kind}": _parts(tallies) for kind, tallies in self._parts.items()}
         return {"classes": classes, **parts}
-
-
-def _threshold() -> float:
-    return RouteSettings().detector
 
 
 def _parts(tallies: Mapping[str, Mapping[str, DetectionTally]]) -> dict[str, dict[str, Any]]:

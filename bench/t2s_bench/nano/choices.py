@@ -1,7 +1,7 @@
 """Why defaults are what they are: ``python -m t2s_bench.nano.choices bench/records/choices.json``.
 
-Tries the overlap of dense CLIP's windows, the dense threshold and the kinds of classes on scenes
-that neither training nor any other figure uses. Takes some minutes.
+Tries the overlap of dense CLIP's windows, the thresholds and the kinds of classes on scenes that
+neither training nor any other figure uses. Takes some minutes.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ from t2s_bench.every_route import EveryRoute
 from t2s_bench.inputs import default_pack
 from t2s_bench.machine import describe_machine, one_line, write_record
 from t2s_bench.markdown import table
+from t2s_bench.nano.boxes import BoxFigures
 from t2s_bench.nano.maps import to_truth
+from t2s_bench.nano.truth import DETECTED, HeldOut
 from t2s_rt.bundle import Bundle, load_bundle
 from t2s_rt.evaluation import ConfusionMatrix
+from t2s_rt.models import Models
 from t2s_rt.prompts import PromptPack
 from t2s_rt.prompts.bank import Kind
 from t2s_rt.routes import RouteName, RouteSettings
@@ -30,13 +33,17 @@ from t2s_rt.synthetic import CLASSES, GENERATOR_VERSION, render, scene_spec
 __all__ = ["choices_table", "compare_choices"]
 
 TUNING_SEEDS = range(800_000, 800_024)
+_BOX_SEEDS = range(800_000, 800_200)
+"""More of them for false boxes, which only scenes without a class can have."""
+_BOX_THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5)
 _SIZE = 512
 
 
 def compare_choices() -> dict[str, Any]:
-    """mIoU over the named classes of every choice, as a JSON-ready record."""
+    """mIoU over the named classes of every choice, and false boxes, as a JSON-ready record."""
     bundle = load_bundle()
     choices = list(_choices(default_pack(bundle)))
+    false_boxes = _false_boxes(bundle)
     return {
         "what": "choices that need no training",
         "generator_version": GENERATOR_VERSION,
@@ -52,6 +59,8 @@ def compare_choices() -> dict[str, Any]:
             }
             for title, pack, settings, route, overlap in track(choices, "choices", transient=True)
         ],
+        "box_scenes": len(_BOX_SEEDS),
+        "false_boxes": [{"threshold": t, "per_absent_image": v} for t, v in false_boxes.items()],
     }
 
 
@@ -60,7 +69,16 @@ def choices_table(record: Mapping[str, Any]) -> str:
     rows = ((one["choice"], one["route"], f"{one['miou']:.3f}") for one in record["choices"])
     return (
         table(("choice", "route", "mIoU"), rows)
-        + f"\n\n{record['scenes']} scenes of {record['size']} x {record['size']} pixels, generator "
+        + "\n\n"
+        + table(
+            ("boxes shown from a score of", *DETECTED),
+            (
+                (f"{one['threshold']:g}", *(f"{one['per_absent_image'][n]:.2f}" for n in DETECTED))
+                for one in record["false_boxes"]
+            ),
+        )
+        + f"\n\nFalse boxes per image without the class, {record['box_scenes']} scenes."
+        f"\n\n{record['scenes']} scenes of {record['size']} x {record['size']} pixels, generator "
         f"{record['generator_version']}; `python -m t2s_bench.nano.choices "
         f"bench/records/choices.json`; {one_line(record['machine'])}."
     )
@@ -76,6 +94,9 @@ def _choices(
             yield f"windows overlap by {overlap:.0%}", pack, plain, route, overlap
     for threshold in (0.1, 0.2, 0.4):
         yield f"dense threshold {threshold}", pack, RouteSettings(dense=threshold), "dense", None
+    for threshold in _BOX_THRESHOLDS:
+        title = f"boxes from a score of {threshold:g}"
+        yield title, _shown_from(pack, threshold), plain, "fused", None
     for name in ("building", "car"):
         yield f"{name} from boxes and dense CLIP", _kind(pack, name, "both"), plain, "fused", None
 
@@ -83,6 +104,21 @@ def _choices(
 def _kind(pack: PromptPack, name: str, kind: Kind) -> PromptPack:
     classes = (replace(c, kind=kind) if c.name == name else c for c in pack.classes)
     return replace(pack, classes=tuple(classes))
+
+
+def _shown_from(pack: PromptPack, threshold: float) -> PromptPack:
+    """The pack with one detector threshold for all its classes."""
+    classes = (replace(c, thresholds={**c.thresholds, "detector": threshold}) for c in pack.classes)
+    return replace(pack, classes=tuple(classes))
+
+
+def _false_boxes(bundle: Bundle) -> dict[float, dict[str, float]]:
+    """False boxes per image that lacks the class, by threshold and class."""
+    figures = BoxFigures(default_pack(bundle))
+    with Models.open(bundle, roles={"detector"}) as models:
+        for seed in track(_BOX_SEEDS, "false boxes", transient=True):
+            figures.add(models, HeldOut.of(seed, _SIZE, bundle))
+    return {threshold: figures.false_boxes(threshold) for threshold in _BOX_THRESHOLDS}
 
 
 def _miou(

@@ -55,14 +55,14 @@ def measure_accuracy(
         raise UsageError(
             f"expected 1 to {len(HELD_OUT_SEEDS)} held-out scenes, found {limit}; change --limit"
         )
-    boxes, masks, maps, text = BoxFigures(), MaskFigures(), MapFigures(), TextFigures(bundle)
+    boxes, masks, maps, text = BoxFigures(pack), MaskFigures(), MapFigures(), TextFigures(bundle)
     maker = SheetMaker(pack)
     with EveryRoute(bundle) as routes:
         for index, seed in enumerate(
             track(HELD_OUT_SEEDS[:limit], "held-out scenes", transient=True)
         ):
             scene = HeldOut.of(seed, size, bundle)
-            boxes.add(routes.models, pack, scene)
+            boxes.add(routes.models, scene)
             masks.add(routes.models, scene)
             some = index % _SOME == 0
             maker.add(seed, scene, maps.add(routes, pack, scene, every=some))

@@ -84,7 +84,7 @@ class DetectionTally:
         self._right: list[NDArray[np.bool_]] = []
         self._objects = 0
         self._absent = 0
-        self._false_in_absent = 0
+        self._in_absent: list[NDArray[np.float64]] = []
 
     def add(
         self,
@@ -119,7 +119,7 @@ class DetectionTally:
         self._objects += overlap.shape[1]
         if overlap.shape[1] == 0 and len(regions) == 0:
             self._absent += 1
-            self._false_in_absent += int((ranked >= self.threshold).sum())
+            self._in_absent.append(ranked)
 
     @staticmethod
     def _mostly_inside(boxes: Boxes, regions: Boxes) -> NDArray[np.bool_]:
@@ -129,11 +129,17 @@ class DetectionTally:
         inside: NDArray[np.bool_] = (inner / np.maximum(areas, 1e-12)[:, None]).max(1) >= 0.5
         return inside
 
+    def false_boxes(self, threshold: float) -> float:
+        """Boxes of at least this score per image that lacks the class; NaN without such."""
+        if not self._absent:
+            return float("nan")
+        return int((np.concatenate(self._in_absent) >= threshold).sum()) / self._absent
+
     def scores(self) -> DetectionScores:
         """Score everything counted so far."""
         scores = np.concatenate(self._scores) if self._scores else np.zeros(0)
         right = np.concatenate(self._right) if self._right else np.zeros(0, bool)
-        absent = self._false_in_absent / self._absent if self._absent else float("nan")
+        absent = self.false_boxes(self.threshold)
         if self._objects == 0:
             return DetectionScores(float("nan"), float("nan"), 0, absent, self._absent)
         hits = np.cumsum(right[np.argsort(-scores, kind="stable")])
