@@ -11,6 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, cast
 
+import numpy as np
+import torch
 from torch import nn
 
 from t2s_export.architectures.clip import (
@@ -42,6 +44,7 @@ from t2s_export.bundle_builder import (
     build_bundle,
     normalisation_record,
 )
+from t2s_export.graphs.to_onnx import run_module
 from t2s_export.model_card import NanoSizes, nano_documents
 from t2s_export.nano.checkpoints import (
     STAGES,
@@ -55,14 +58,16 @@ from t2s_export.nano.models import CLIP_WINDOW, LOCAL_CELLS
 from t2s_export.nano.tokenizers_ import clip_tokenizer, detector_tokenizer
 from t2s_export.nano.vocabulary import OTHER_PHRASES, TEMPLATE, known_phrases
 from t2s_export.parity_cases import (
+    Case,
     detector_cases,
     detector_text_cases,
     image_cases,
     mask_decoder_cases,
     mask_decoder_local_cases,
+    scene_image,
     text_cases,
 )
-from t2s_export.precision import with_scenes
+from t2s_export.precision import from_cases, with_scenes
 from t2s_export.references import (
     ClipDenseReference,
     ClipImageReference,
@@ -105,6 +110,7 @@ three 0.3 false boxes or more for an image without it; fused maps gain by it. Ch
 other use (``python -m t2s_bench.nano.choices``). The others keep the runtime's default."""
 _SCENE_SEEDS = (850_001, 850_002, 850_003, 850_004)
 """Scenes that decide what stays float32 in float16 graphs; neither trained on nor held out."""
+_GRID = 4
 _TRIALS = 24
 """The graphs are small, so the groups of operators that are tried may be fine."""
 _CAPTIONS = (
@@ -213,6 +219,23 @@ def _detector_jobs(model: GroundingDino, source: dict[str, Any]) -> Iterator[Gra
     )
 
 
+def _lone_points(encoder: nn.Module, size: tuple[int, int]) -> Iterator[Case]:
+    """A grid of lone points on each scene: their masks are the least certain, so rounding moves
+    them most."""
+    steps = (np.arange(_GRID, dtype=np.float32) + 0.5) / _GRID
+    places = np.stack(np.meshgrid(steps * size[1], steps * size[0]), axis=-1).reshape(-1, 1, 2)
+    coords = np.concatenate([places, np.zeros_like(places)], axis=1)
+    labels = np.tile(np.array([1.0, -1.0], np.float32), (len(coords), 1))
+    for seed in _SCENE_SEEDS:
+        image = torch.from_numpy(scene_image(size, seed)[None])
+        feeds = {
+            **run_module("mask_encoder", encoder, {"image": image}),
+            "point_coords": torch.from_numpy(coords),
+            "point_labels": torch.from_numpy(labels),
+        }
+        yield Case(f"lone points, seed {seed}", feeds)
+
+
 def _sam_jobs(model: Sam, source: dict[str, Any]) -> Iterator[GraphJob]:
     size = (model.config.image_size, model.config.image_size)
     encoder = MaskEncoderGraph(model)
@@ -235,6 +258,7 @@ def _sam_jobs(model: Sam, source: dict[str, Any]) -> Iterator[GraphJob]:
         cases,
         MaskDecoderReference(model),
         source=source,
+        calibration=from_cases([*cases[1:], *_lone_points(encoder, size)]),
         trials=_TRIALS,
     )
     yield GraphJob(
