@@ -100,7 +100,7 @@ def test_islands_are_float32(role: Role) -> None:
             assert F16 not in kinds, node.name
         for kind in found:
             found[kind] += kind in kinds and node.op_type in ("MatMul", "Gemm", "Conv")
-    assert found[F16] > 0.6 * sum(found.values()), "the work itself must be float16"
+    assert found[F16] > 0.5 * sum(found.values()), "the work itself must be float16"
 
 
 def test_detector_scores_and_boxes_leave_in_float32() -> None:
@@ -130,7 +130,9 @@ def test_the_decision_is_in_the_manifest(role: Role) -> None:
     decision = record.islands
     assert all(decision["after"][name] >= floor for name, floor in decision["floors"].items())
     assert decision["calibration"] and decision["rules"]["softmax"] > 0
-    assert decision["float16_multiplications"] > 0.9
+    # lone points, whose masks rounding moves most, send a sixth of the mask decoder's back
+    least = 0.8 if role == "mask_decoder" else 0.9
+    assert decision["float16_multiplications"] > least
 
 
 class Both:
