@@ -100,7 +100,8 @@ def test_islands_are_float32(role: Role) -> None:
             assert F16 not in kinds, node.name
         for kind in found:
             found[kind] += kind in kinds and node.op_type in ("MatMul", "Gemm", "Conv")
-    assert found[F16] > 0.5 * sum(found.values()), "the work itself must be float16"
+    least = 0.5 if role == "mask_decoder" else 0.6  # lone points decide on that one, too
+    assert found[F16] > least * sum(found.values()), "the work itself must be float16"
 
 
 def test_detector_scores_and_boxes_leave_in_float32() -> None:

@@ -8,15 +8,13 @@ arena belongs to the process: closing sessions leaves it to the next ones.
 
 from __future__ import annotations
 
-import threading
+from functools import cache
 from typing import Any
 
 __all__ = ["use_shared_arena"]
 
 _DEFAULT = -1
 """The library's own choice."""
-_turn = threading.Lock()
-_registered: set[int] = set()
 
 
 def use_shared_arena(onnxruntime: Any, settings: Any) -> None:
@@ -26,13 +24,11 @@ def use_shared_arena(onnxruntime: Any, settings: Any) -> None:
         onnxruntime: the library.
         settings: its ``SessionOptions`` of a session on the CPU provider.
     """
-    with _turn:
-        if id(onnxruntime) not in _registered:
-            _register(onnxruntime)
-            _registered.add(id(onnxruntime))
+    _register(onnxruntime)
     settings.add_session_config_entry("session.use_env_allocators", "1")
 
 
+@cache
 def _register(onnxruntime: Any) -> None:
     memory = onnxruntime.OrtMemoryInfo(
         "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
