@@ -162,6 +162,13 @@ def load(stage: StageName, folder: Path | None = None) -> nn.Module:
         BundleError: the checkpoint is missing or does not fit.
     """
     info = read_info(stage, folder)
-    model = build_model(stage, config_of(stage, info.config))
+    try:
+        config = config_of(stage, info.config)
+    except TypeError as error:
+        raise BundleError(
+            f"{checkpoint_path(stage, folder)}: expected the sizes of a {stage} of this version, "
+            f"found {error}; train again or restore the file"
+        ) from error
+    model = build_model(stage, config)
     load_into(model, stage, folder)
     return model.eval()

@@ -144,6 +144,9 @@ def test_broken_and_missing_checkpoints_are_refused(tmp_path: Path) -> None:
     (tmp_path / "clip.safetensors").rename(tmp_path / "sam.safetensors")
     with pytest.raises(BundleError, match="stage sam"):
         load("sam", tmp_path)
+    save(model, CheckpointInfo("clip", "1", {"limbs": 4}, ()), tmp_path)
+    with pytest.raises(BundleError, match=r"sizes of a clip of this version.*'limbs'"):
+        load("clip", tmp_path)
 
 
 def test_committed_checkpoints_load_and_are_small() -> None:
